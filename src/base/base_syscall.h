@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * base_syscall.h - system calls without libc's wrappers.
+ *
+ * Runs in:    agent, at start-up and in the child handler of fork(); nowhere else
+ * Threads:    stateless
+ * Allocates:  never
+ * Fails:      returns the kernel's negative errno; never touches errno
+ *
+ * Why not libc's wrappers: socket(), connect() and close() are cancellation points, set errno, and
+ * are interposed by other preloads (proxies, sandboxes) that must not see the agent's traffic.
+ */
+#ifndef RTD_BASE_SYSCALL_H
+#define RTD_BASE_SYSCALL_H
+
+/* Defined per architecture in base_syscall_<arch>.c. Unused arguments are 0. */
+long rtd_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+#endif
