@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ledger_writer.c - stacks, sites, tags, threads and modules; samples are in ledger_samples.c.
+ *
+ * Runs in:    agent (slow paths), tests
+ * Threads:    any number of writers at once, lock-free
+ * Allocates:  never; no syscall, no lock, no libc call
+ * Fails:      see ledger_writer.h
+ *
+ * Statistics are relaxed adds: each is a sum of its own, and a reader that sees one addition
+ * without its neighbour is off by one sample until its next read.
+ */
+#include "ledger/ledger_writer.h"
+
+#include "base/base_math.h"
+
+#define RELAXED memory_order_relaxed
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+    return x ^ (x >> 32);
+}
+
+/* ---- stack trie ---- */
+
+static uint32_t node_home(uint64_t word)
+{
+    const uint64_t span = RTD_NODE_COUNT - RTD_ROOT_COUNT;
+    return RTD_ROOT_COUNT + (uint32_t)(((mix(word) >> 32) * span) >> 32);
+}
+
+uint32_t rtd_node_insert(struct rtd_ledger *ledger, uint32_t parent, uint64_t pc, bool *added)
+{
+    const uint64_t word = ((uint64_t)parent << RTD_PC_BITS) | pc;
+    uint32_t id = node_home(word);
+
+    *added = false;
+    if (pc == 0 || pc >> RTD_PC_BITS != 0)
+        return RTD_NONE;
+    for (unsigned probe = 0; probe < RTD_NODE_PROBE_MAX; probe++) {
+        /* Relaxed is enough: the word is the whole node. */
+        uint64_t seen = atomic_load_explicit(&ledger->nodes[id], RELAXED);
+        if (seen == 0) {
+            if (atomic_load_explicit(&ledger->header.node_count, RELAXED) >= RTD_NODE_FILL_MAX)
+                return RTD_NONE;
+            if (atomic_compare_exchange_strong_explicit(&ledger->nodes[id], &seen, word, RELAXED,
+                                                        RELAXED)) {
+                atomic_fetch_add_explicit(&ledger->header.node_count, 1, RELAXED);
+                *added = true;
+                return id;
+            }
+        }
+        if (seen == word)
+            return id;
+        if (++id == RTD_NODE_COUNT)
+            id = RTD_ROOT_COUNT;
+    }
+    return RTD_NONE;
+}
+
+/* ---- sites ---- */
+
+uint32_t rtd_site_insert(struct rtd_ledger *ledger, uint32_t stack, uint32_t tag)
+{
+    const uint64_t key = RTD_SITE_KEY_USED | ((uint64_t)tag << 32) | stack;
+    uint32_t site = (uint32_t)(mix(key) >> 40) & (RTD_SITE_COUNT - 1);
+
+    for (unsigned probe = 0; probe < RTD_SITE_PROBE_MAX; probe++) {
+        if (site == RTD_SITE_OVERFLOW)
+            site++;
+        uint64_t seen = atomic_load_explicit(&ledger->sites[site].key, RELAXED);
+        if (seen == 0 && atomic_compare_exchange_strong_explicit(&ledger->sites[site].key, &seen,
+                                                                 key, RELAXED, RELAXED)) {
+            atomic_fetch_add_explicit(&ledger->header.site_count, 1, RELAXED);
+            return site;
+        }
+        if (seen == key)
+            return site;
+        site = (site + 1) & (RTD_SITE_COUNT - 1);
+    }
+    rtd_loss_add(ledger, RTD_LOSS_SITES_OVERFLOW, 1);
+    return RTD_SITE_OVERFLOW;
+}
+
+static unsigned size_class(uint64_t size)
+{
+    return (unsigned)(size >= 1024) + (size >= 65536) + (size >= 1048576) + (size >= 16777216);
+}
+
+static unsigned lifetime_bucket(uint32_t age_ms)
+{
+    const uint32_t units = age_ms / RTD_LIFETIME_UNIT_MS;
+    const unsigned bucket = units == 0 ? 0 : 32u - (unsigned)__builtin_clz(units);
+    return bucket < RTD_LIFETIME_BUCKETS ? bucket : RTD_LIFETIME_BUCKETS - 1;
+}
+
+static void raise_to(_Atomic uint64_t *place, uint64_t value)
+{
+    uint64_t seen = atomic_load_explicit(place, RELAXED);
+    while (seen < value &&
+           !atomic_compare_exchange_weak_explicit(place, &seen, value, RELAXED, RELAXED))
+        ;
+}
+
+/* Probability that an allocation of size bytes was sampled at this interval; always > 0. */
+static double probability(uint64_t size, uint32_t interval)
+{
+    return rtd_math_one_minus_exp_neg(((double)size + 1.0) / (interval ? interval : 1));
+}
+
+uint64_t rtd_sample_weight(uint64_t size, uint32_t interval)
+{
+    return (uint64_t)((double)size / probability(size, interval) + 0.5);
+}
+
+void rtd_site_birth(struct rtd_ledger *ledger, uint32_t site, const struct rtd_site_event *event)
+{
+    struct rtd_site_record *const record = &ledger->sites[site];
+    const double p = probability(event->size, event->interval);
+    const double bytes = (double)event->size / p;
+    const double count = 1.0 / p;
+    const uint64_t count_q8 = (uint64_t)(count * 256.0 + 0.5);
+
+    if (atomic_fetch_add_explicit(&record->births, 1, RELAXED) == 0)
+        atomic_store_explicit(&record->first_ms, event->now_ms, RELAXED);
+    atomic_store_explicit(&record->last_ms, event->now_ms, RELAXED);
+    atomic_fetch_add_explicit(&record->birth_bytes, (uint64_t)(bytes + 0.5), RELAXED);
+    atomic_fetch_add_explicit(&record->birth_count_q8, count_q8, RELAXED);
+    atomic_fetch_add_explicit(&record->birth_bytes_var,
+                              (uint64_t)(bytes * bytes * (1.0 - p) / 4096.0 + 0.5), RELAXED);
+    atomic_fetch_add_explicit(&record->birth_count_var,
+                              (uint64_t)(count * count * (1.0 - p) / 4096.0 + 0.5), RELAXED);
+    if (event->size > 1048576)
+        atomic_fetch_add_explicit(&record->large_births, 1, RELAXED);
+    raise_to(&record->max_size, event->size);
+    atomic_fetch_add_explicit(&ledger->header.size_class_q8[size_class(event->size)], count_q8,
+                              RELAXED);
+}
+
+void rtd_site_death(struct rtd_ledger *ledger, uint32_t site, const struct rtd_site_event *event)
+{
+    struct rtd_site_record *const record = &ledger->sites[site];
+    const double p = probability(event->size, event->interval);
+
+    atomic_fetch_add_explicit(&record->deaths, 1, RELAXED);
+    atomic_fetch_add_explicit(&record->death_bytes, (uint64_t)((double)event->size / p + 0.5),
+                              RELAXED);
+    atomic_fetch_add_explicit(&record->death_count_q8, (uint64_t)(256.0 / p + 0.5), RELAXED);
+    atomic_fetch_add_explicit(&record->lifetime[lifetime_bucket(event->age_ms)], 1, RELAXED);
+}
+
+/* ---- tags ---- */
+
+/* Copies a name, cut to the field at a whole UTF-8 character. */
+static void copy_name(char *out, const char *name)
+{
+    size_t length = 0;
+    while (name[length] != '\0' && length < RTD_TAG_NAME_BYTES - 1) {
+        out[length] = name[length];
+        length++;
+    }
+    if (name[length] != '\0')
+        while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80)
+            length--;
+    out[length] = '\0';
+}
+
+static bool equal_names(const char *a, const char *b)
+{
+    size_t i = 0;
+    while (a[i] != '\0' && a[i] == b[i])
+        i++;
+    return a[i] == b[i];
+}
+
+uint32_t rtd_tag_insert(struct rtd_ledger *ledger, const char *component, const char *operation)
+{
+    char names[2][RTD_TAG_NAME_BYTES];
+    copy_name(names[0], component);
+    copy_name(names[1], operation);
+
+    for (uint32_t id = RTD_TAG_FIRST; id < RTD_TAG_COUNT; id++) {
+        struct rtd_tag *const tag = &ledger->tags[id];
+        uint32_t state = atomic_load_explicit(&tag->state, memory_order_acquire);
+        if (state == 0 && atomic_compare_exchange_strong_explicit(&tag->state, &state, 1,
+                                                                  memory_order_acquire, RELAXED)) {
+            copy_name(tag->component, names[0]);
+            copy_name(tag->operation, names[1]);
+            /* Pairs with the acquire load above and in the reader: the names are whole. */
+            atomic_store_explicit(&tag->state, 2, memory_order_release);
+            atomic_fetch_add_explicit(&ledger->header.tag_count, 1, RELAXED);
+            return id;
+        }
+        if (state == 2 && equal_names(tag->component, names[0]) &&
+            equal_names(tag->operation, names[1]))
+            return id;
+    }
+    rtd_loss_add(ledger, RTD_LOSS_TAGS_OVERFLOW, 1);
+    return RTD_TAG_OTHER;
+}
+
+/* ---- threads ---- */
+
+uint32_t rtd_thread_claim(struct rtd_ledger *ledger, uint32_t tid, uint32_t hint)
+{
+    for (uint32_t i = 0; i < RTD_THREAD_COUNT; i++) {
+        const uint32_t index = (hint + i) % RTD_THREAD_COUNT;
+        struct rtd_thread *const thread = &ledger->threads[index];
+        uint32_t state = 0;
+        /* Acquire pairs with the collector's release when it hands a dead thread's block back. */
+        if (atomic_load_explicit(&thread->state, RELAXED) == 0 &&
+            atomic_compare_exchange_strong_explicit(&thread->state, &state, 1, memory_order_acquire,
+                                                    RELAXED)) {
+            atomic_store_explicit(&thread->tid, tid, RELAXED);
+            return index;
+        }
+    }
+    rtd_loss_add(ledger, RTD_LOSS_THREADS_OVERFLOW, 1);
+    return RTD_NONE;
+}
+
+/* ---- modules ---- */
+
+bool rtd_module_append(struct rtd_ledger *ledger, const struct rtd_module_value *value)
+{
+    const uint32_t index = atomic_fetch_add_explicit(&ledger->header.module_count, 1, RELAXED);
+    if (index >= RTD_MODULE_COUNT) {
+        atomic_store_explicit(&ledger->header.module_count, RTD_MODULE_COUNT, RELAXED);
+        rtd_loss_add(ledger, RTD_LOSS_MODULES_OVERFLOW, 1);
+        return false;
+    }
+    struct rtd_module *const module = &ledger->modules[index];
+    module->end = value->end;
+    module->bias = value->bias;
+    module->generation = value->generation;
+    module->build_id_bytes =
+        value->build_id_bytes < RTD_BUILD_ID_BYTES ? value->build_id_bytes : RTD_BUILD_ID_BYTES;
+    for (uint32_t i = 0; i < module->build_id_bytes; i++)
+        module->build_id[i] = value->build_id[i];
+    uint32_t length = 0;
+    while (value->name[length] != '\0' && length < RTD_MODULE_NAME_BYTES - 1) {
+        module->name[length] = value->name[length];
+        length++;
+    }
+    module->name[length] = '\0';
+    module->name_bytes = length;
+    /* Pairs with the readers' acquire load of start: the entry is whole. */
+    atomic_store_explicit(&module->start, value->start, memory_order_release);
+    return true;
+}
