@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_handshake.h - obtains a ledger from the collector.
+ *
+ * Runs in:    agent, in the constructor and in the child handler of fork()
+ * Threads:    one caller at a time
+ * Allocates:  never; the descriptors it opens are closed before it returns
+ * Fails:      by a negative errno within RTD_HANDSHAKE_MS; errno is not touched
+ */
+#ifndef RTD_AGENT_HANDSHAKE_H
+#define RTD_AGENT_HANDSHAKE_H
+
+#include "ledger/ledger_handshake.h"
+#include "ledger/ledger_layout.h"
+
+/*
+ * Asks the collector at the abstract socket `name` for a ledger and maps it. With `place` not
+ * NULL the mapping replaces the one at that address. Returns 0 and *out, or a negative errno.
+ */
+int rtd_handshake(const char *name, enum rtd_hello_kind kind, struct rtd_ledger *place,
+                  struct rtd_ledger **out);
+
+#endif

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_hooks.c - the exported malloc family: fast paths only.
+ *
+ * Runs in:    agent, any thread, before any constructor and after any destructor
+ * Threads:    no shared state but the pointers of rtd_real
+ * Allocates:  what the program asked for
+ * Fails:      as the real function does; errno is the real function's
+ *
+ * The not-sampled path is a countdown and a jump; test/integration/test_agent_binary.py counts its
+ * instructions. C++ operators reach malloc through libstdc++ and are not interposed themselves:
+ * that would count each block twice.
+ */
+#include "agent/agent_real.h"
+#include "agent/agent_sample.h"
+#include "agent/agent_state.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "agent/agent_only.h"
+
+/* Counts size + 1 bytes down; true when this allocation is to be sampled. */
+#define COUNT_DOWN(size)                                                                           \
+    RTD_UNLIKELY(__builtin_sub_overflow(rtd_thread_state.left, (uint64_t)(size) + 1,               \
+                                        &rtd_thread_state.left))
+
+static inline int is_marked(const void *p)
+{
+    return ((uintptr_t)p & RTD_MARK_MASK) == 0;
+}
+
+RTD_EXPORT void *malloc(size_t size)
+{
+    if (COUNT_DOWN(size))
+        return rtd_sample_malloc(size);
+    return rtd_real.malloc(size);
+}
+
+static __attribute__((noinline)) void free_marked(void *p)
+{
+    if (!rtd_sample_forget(p))
+        rtd_real.free(p);
+}
+
+RTD_EXPORT void free(void *p)
+{
+    if (RTD_UNLIKELY(is_marked(p)))
+        free_marked(p);
+    else
+        rtd_real.free(p);
+}
+
+RTD_EXPORT void cfree(void *p);
+RTD_EXPORT void cfree(void *p)
+{
+    free(p);
+}
+
+RTD_EXPORT void free_sized(void *p, size_t size);
+RTD_EXPORT void free_sized(void *p, size_t size)
+{
+    if (RTD_UNLIKELY(is_marked(p)) && rtd_sample_forget(p))
+        return;
+    rtd_real.free_sized(p, size);
+}
+
+RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
+RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    if (RTD_UNLIKELY(is_marked(p)) && rtd_sample_forget(p))
+        return;
+    rtd_real.free_aligned_sized(p, alignment, size);
+}
+
+RTD_EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
+        return rtd_real.calloc(count, size);
+    if (COUNT_DOWN(bytes))
+        return rtd_sample_calloc(count, size);
+    return rtd_real.calloc(count, size);
+}
+
+RTD_EXPORT void *realloc(void *p, size_t size)
+{
+    if (COUNT_DOWN(size))
+        return rtd_sample_realloc(p, size, 1);
+    if (RTD_UNLIKELY(is_marked(p)))
+        return rtd_sample_realloc(p, size, 0);
+    return rtd_real.realloc(p, size);
+}
+
+RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
+        return rtd_real.reallocarray(p, count, size);
+    if (COUNT_DOWN(bytes))
+        return rtd_sample_realloc(p, bytes, 1);
+    if (RTD_UNLIKELY(is_marked(p)))
+        return rtd_sample_realloc(p, bytes, 0);
+    /* Not the real reallocarray(): glibc's calls realloc() through its PLT, which would count
+     * these bytes twice. */
+    return rtd_real.realloc(p, bytes);
+}
+
+RTD_EXPORT void *memalign(size_t alignment, size_t size)
+{
+    if (COUNT_DOWN(size))
+        return rtd_sample_memalign(alignment, size);
+    return rtd_real.memalign(alignment, size);
+}
+
+/* An alignment that the real function would refuse must reach it unchanged. */
+static inline int is_power_of_two(size_t x)
+{
+    return x != 0 && (x & (x - 1)) == 0;
+}
+
+RTD_EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+    if (is_power_of_two(alignment) && COUNT_DOWN(size))
+        return rtd_sample_memalign(alignment, size);
+    return rtd_real.aligned_alloc(alignment, size);
+}
+
+RTD_EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    if (is_power_of_two(alignment) && alignment % sizeof(void *) == 0 && COUNT_DOWN(size))
+        return rtd_sample_posix_memalign(out, alignment, size);
+    return rtd_real.posix_memalign(out, alignment, size);
+}
+
+RTD_EXPORT void *valloc(size_t size)
+{
+    if (COUNT_DOWN(size))
+        return rtd_sample_valloc(size);
+    return rtd_real.valloc(size);
+}
+
+RTD_EXPORT void *pvalloc(size_t size)
+{
+    if (COUNT_DOWN(size))
+        return rtd_sample_pvalloc(size);
+    return rtd_real.pvalloc(size);
+}
+
+RTD_EXPORT size_t malloc_usable_size(void *p)
+{
+    return rtd_real.malloc_usable_size(p);
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_real.c - finds RTLD_NEXT definitions by reading the loader's tables.
+ *
+ * Runs in:    agent; first use may be before any constructor, from inside the dynamic loader
+ * Threads:    may run in several threads at once: every writer stores the same values
+ * Allocates:  never; takes no lock
+ * Fails:      see fallback_* below
+ *
+ * Why not dlsym(RTLD_NEXT): it takes the loader's lock, and a failed look-up allocates, which
+ * would re-enter malloc; optional functions (free_sized) must be looked up without failing.
+ * Objects stand in the link map in load order, so "next" is what follows this object in it. The
+ * objects read here were all mapped before the program started and are never unmapped.
+ */
+#include "agent/agent_real.h"
+
+#include <elf.h>
+#include <link.h>
+
+#include "agent/agent_only.h"
+
+extern ElfW(Dyn) _DYNAMIC[] __attribute__((visibility("hidden")));
+
+/* The dynamic section of one object, its tables as run-time addresses. */
+struct tables {
+    const ElfW(Sym) * symbols;
+    const char *strings;
+    const uint32_t *gnu_hash;
+    const ElfW(Versym) * versions;
+};
+
+static const void *table_address(const struct link_map *map, ElfW(Addr) value)
+{
+    /* glibc relocates the entries of most objects in place; the vDSO's stay relative. */
+    return (const void *)(value < map->l_addr ? map->l_addr + value : value);
+}
+
+static struct tables read_tables(const struct link_map *map)
+{
+    struct tables out = {0};
+    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++) {
+        const void *const address = table_address(map, entry->d_un.d_ptr);
+        if (entry->d_tag == DT_SYMTAB)
+            out.symbols = address;
+        else if (entry->d_tag == DT_STRTAB)
+            out.strings = address;
+        else if (entry->d_tag == DT_GNU_HASH)
+            out.gnu_hash = address;
+        else if (entry->d_tag == DT_VERSYM)
+            out.versions = address;
+    }
+    return out;
+}
+
+static uint32_t gnu_hash(const char *name)
+{
+    uint32_t hash = 5381;
+    for (; *name != '\0'; name++)
+        hash = hash * 33 + (unsigned char)*name;
+    return hash;
+}
+
+static bool same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+static bool is_definition(const struct tables *tables, uint32_t index, const char *name)
+{
+    const ElfW(Sym) *const symbol = &tables->symbols[index];
+    const unsigned type = ELF64_ST_TYPE(symbol->st_info);
+    if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0)
+        return false;
+    if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE)
+        return false;
+    if (tables->versions != NULL && (tables->versions[index] & 0x8000) != 0)
+        return false; /* a hidden (old) version */
+    return same(tables->strings + symbol->st_name, name);
+}
+
+static void *symbol_address(const struct link_map *map, const ElfW(Sym) * symbol)
+{
+    void *address = (void *)(map->l_addr + symbol->st_value);
+    if (ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC) {
+        void *(*choose)(void);
+        __builtin_memcpy(&choose, &address, sizeof choose);
+        address = choose();
+    }
+    return address;
+}
+
+/* The definition of name in one object, or NULL. Objects without a GNU hash table are skipped. */
+static void *find_in(const struct link_map *map, const char *name)
+{
+    const struct tables tables = read_tables(map);
+    if (tables.symbols == NULL || tables.strings == NULL || tables.gnu_hash == NULL)
+        return NULL;
+    const uint32_t bucket_count = tables.gnu_hash[0];
+    const uint32_t first = tables.gnu_hash[1];
+    const uint32_t bloom_words = tables.gnu_hash[2];
+    const uint32_t *const buckets =
+        tables.gnu_hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / sizeof(uint32_t));
+    const uint32_t *const chains = buckets + bucket_count;
+    const uint32_t hash = gnu_hash(name);
+    if (bucket_count == 0)
+        return NULL;
+    uint32_t index = buckets[hash % bucket_count];
+    if (index < first)
+        return NULL;
+    for (;; index++) {
+        const uint32_t chain = chains[index - first];
+        if ((chain | 1) == (hash | 1) && is_definition(&tables, index, name))
+            return symbol_address(map, &tables.symbols[index]);
+        if ((chain & 1) != 0)
+            return NULL;
+    }
+}
+
+static const struct link_map *own_map(void)
+{
+    const struct link_map *map = _r_debug.r_map;
+    while (map != NULL && map->l_ld != _DYNAMIC)
+        map = map->l_next;
+    return map;
+}
+
+static void *find_next(const char *name)
+{
+    const struct link_map *map = own_map();
+    /* Not in the main namespace's list (cannot happen to a preload): search from its start. */
+    map = map != NULL ? map->l_next : _r_debug.r_map;
+    for (; map != NULL; map = map->l_next) {
+        void *const found = map->l_ld != _DYNAMIC ? find_in(map, name) : NULL;
+        if (found != NULL)
+            return found;
+    }
+    return NULL;
+}
+
+bool rtd_real_is_interposed(void)
+{
+    for (const struct link_map *map = _r_debug.r_map; map != NULL; map = map->l_next) {
+        if (map->l_ld == _DYNAMIC)
+            return true;
+        if (find_in(map, "malloc") != NULL)
+            return false;
+    }
+    return false;
+}
+
+/* C23 functions that the allocator behind us may not have: by definition the same as free(). */
+static void fallback_free_sized(void *p, size_t size)
+{
+    (void)size;
+    rtd_real.free(p);
+}
+
+static void fallback_free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    rtd_real.free(p);
+}
+
+static void *fallback_reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    /* SIZE_MAX makes the real function fail and set ENOMEM, as reallocarray() must. */
+    if (__builtin_mul_overflow(count, size, &bytes))
+        bytes = SIZE_MAX;
+    return rtd_real.realloc(p, bytes);
+}
+
+static void *first_malloc(size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.malloc(size);
+}
+
+static void first_free(void *p)
+{
+    rtd_real_resolve();
+    rtd_real.free(p);
+}
+
+static void *first_calloc(size_t count, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.calloc(count, size);
+}
+
+static void *first_realloc(void *p, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.realloc(p, size);
+}
+
+static void *first_reallocarray(void *p, size_t count, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.reallocarray(p, count, size);
+}
+
+static void *first_memalign(size_t alignment, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.memalign(alignment, size);
+}
+
+static void *first_aligned_alloc(size_t alignment, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.aligned_alloc(alignment, size);
+}
+
+static int first_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.posix_memalign(out, alignment, size);
+}
+
+static void *first_valloc(size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.valloc(size);
+}
+
+static void *first_pvalloc(size_t size)
+{
+    rtd_real_resolve();
+    return rtd_real.pvalloc(size);
+}
+
+static size_t first_usable_size(void *p)
+{
+    rtd_real_resolve();
+    return rtd_real.malloc_usable_size(p);
+}
+
+static void first_free_sized(void *p, size_t size)
+{
+    rtd_real_resolve();
+    rtd_real.free_sized(p, size);
+}
+
+static void first_free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    rtd_real_resolve();
+    rtd_real.free_aligned_sized(p, alignment, size);
+}
+
+static int first_dlclose(void *handle)
+{
+    rtd_real_resolve();
+    return rtd_real.dlclose(handle);
+}
+
+struct rtd_real rtd_real = {
+    .malloc = first_malloc,
+    .free = first_free,
+    .calloc = first_calloc,
+    .realloc = first_realloc,
+    .reallocarray = first_reallocarray,
+    .memalign = first_memalign,
+    .aligned_alloc = first_aligned_alloc,
+    .posix_memalign = first_posix_memalign,
+    .valloc = first_valloc,
+    .pvalloc = first_pvalloc,
+    .malloc_usable_size = first_usable_size,
+    .free_sized = first_free_sized,
+    .free_aligned_sized = first_free_aligned_sized,
+    .dlclose = first_dlclose,
+};
+
+#define NEXT(name)                                                                                 \
+    {                                                                                              \
+#name, offsetof(struct rtd_real, name)                                                     \
+    }
+
+static const struct {
+    const char *name;
+    size_t offset;
+} next_names[] = {
+    NEXT(free),
+    NEXT(malloc),
+    NEXT(calloc),
+    NEXT(realloc),
+    NEXT(reallocarray),
+    NEXT(memalign),
+    NEXT(aligned_alloc),
+    NEXT(posix_memalign),
+    NEXT(valloc),
+    NEXT(pvalloc),
+    NEXT(malloc_usable_size),
+    NEXT(free_sized),
+    NEXT(free_aligned_sized),
+    NEXT(dlclose),
+};
+
+void rtd_real_resolve(void)
+{
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(next_names); i++) {
+        void *const found = find_next(next_names[i].name);
+        if (found != NULL)
+            __builtin_memcpy((char *)&rtd_real + next_names[i].offset, &found, sizeof found);
+    }
+    if (rtd_real.reallocarray == first_reallocarray)
+        rtd_real.reallocarray = fallback_reallocarray;
+    if (rtd_real.free_sized == first_free_sized)
+        rtd_real.free_sized = fallback_free_sized;
+    if (rtd_real.free_aligned_sized == first_free_aligned_sized)
+        rtd_real.free_aligned_sized = fallback_free_aligned_sized;
+}
+
+const void *rtd_real_malloc_module(void)
+{
+    const struct link_map *map = own_map();
+    for (map = map != NULL ? map->l_next : NULL; map != NULL; map = map->l_next)
+        if (find_in(map, "malloc") != NULL)
+            return find_in(map, "memalign") != NULL ? map->l_ld : NULL;
+    return NULL;
+}

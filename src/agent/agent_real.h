@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_real.h - the allocator behind the agent: the next definition of each malloc function.
+ *
+ * Runs in:    agent, any thread, also before any constructor
+ * Threads:    the pointers are written once, with the same values by whoever comes first
+ * Allocates:  never: resolution walks the loader's tables itself, without dlsym()
+ * Fails:      a function that no later object defines falls back as agent_real.c says
+ */
+#ifndef RTD_AGENT_REAL_H
+#define RTD_AGENT_REAL_H
+
+#include "base/base_macros.h"
+
+#include <stdbool.h>
+
+/* Before resolution each pointer leads to a function that resolves and calls on. */
+struct rtd_real {
+    void *(*malloc)(size_t);
+    void (*free)(void *);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*reallocarray)(void *, size_t, size_t);
+    void *(*memalign)(size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
+    int (*posix_memalign)(void **, size_t, size_t);
+    void *(*valloc)(size_t);
+    void *(*pvalloc)(size_t);
+    size_t (*malloc_usable_size)(void *);
+    void (*free_sized)(void *, size_t);
+    void (*free_aligned_sized)(void *, size_t, size_t);
+    int (*dlclose)(void *);
+};
+
+extern struct rtd_real rtd_real __attribute__((visibility("hidden")));
+
+/* Fills rtd_real. Idempotent; any thread, any time after the loader relocated this object. */
+void rtd_real_resolve(void);
+
+/* True when the program's own calls of malloc reach this agent (nothing before it defines it). */
+bool rtd_real_is_interposed(void);
+
+/*
+ * An address in the object that defines the real malloc, or NULL when that object does not define
+ * memalign as well: marking a block would then mix two allocators.
+ */
+const void *rtd_real_malloc_module(void);
+
+#endif

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_state.h - what the agent remembers: one process-wide page, one small block per thread.
+ *
+ * Runs in:    agent
+ * Threads:    the thread state belongs to its thread (and to signal handlers on it)
+ * Allocates:  never
+ * Fails:      not applicable
+ *
+ * Thread state machine, by the value of `left`:
+ *
+ *   0 at birth          -> the first allocation borrows and enters the slow path, which sets up
+ *                          the thread and tests again (no allocation is sampled by construction)
+ *   counting down       -> size + 1 per allocation; a borrow enters the slow path: a sample
+ *   RTD_LEFT_MUTED      -> inside a slow path, or in a process without a ledger: never borrows
+ *
+ * While a slow path runs, `guard` holds its stack pointer. A guard whose stack pointer lies below
+ * the current one belongs to a slow path that was left by longjmp; it is repaired by the next
+ * slow free (see rtd_sample_repair()).
+ */
+#ifndef RTD_AGENT_STATE_H
+#define RTD_AGENT_STATE_H
+
+#include "ledger/ledger_writer.h"
+
+#define RTD_LEFT_MUTED (UINT64_C(1) << 62)
+
+/* Initial-exec TLS; at most 64 bytes (see the assertion). */
+struct rtd_thread_state {
+    uint64_t left;     /* bytes to the next sample */
+    uint64_t drawn;    /* what left was when it was last drawn */
+    uint64_t random;   /* splitmix64 state */
+    uintptr_t guard;   /* stack pointer of the slow path under way, 0 = none */
+    uint32_t interval; /* mean of the draw in left, in bytes */
+    uint32_t tag;      /* component/operation in force */
+    uint32_t block;    /* index of this thread's block in the ledger, or RTD_NONE */
+    uint32_t tid;
+    uint32_t scratch; /* 1 + index of the scratch buffer held, 0 = none */
+    uint32_t ready;   /* set up for the ledger of this epoch; 0 = not yet */
+};
+RTD_STATIC_ASSERT(sizeof(struct rtd_thread_state) <= 64, "TLS budget");
+
+/*
+ * The page that says whether this process records. Marked MADV_WIPEONFORK: after fork, _Fork and
+ * raw clone it reads zero (pass-through until the child has a ledger of its own); after vfork and
+ * clone(CLONE_VM) it is unchanged, which is right, because the heap is the same one.
+ */
+struct rtd_private_page {
+    _Atomic uint32_t ready; /* epoch of the ledger in use; 0 = pass-through */
+};
+
+struct rtd_agent {
+    struct rtd_private_page *page; /* NULL before the constructor ran */
+    struct rtd_ledger *ledger;     /* one address for the life of the process and its children */
+    uint32_t epoch;                /* counts the ledgers this process image has had */
+};
+
+extern struct rtd_agent rtd_agent __attribute__((visibility("hidden")));
+extern __thread struct rtd_thread_state rtd_thread_state
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+#endif
