@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * track_cgroup.h - the memory limit that applies to a process.
+ *
+ * Runs in:    collector (and later inside a program that links libriptide)
+ * Threads:    no state
+ * Allocates:  file descriptors for the length of a call; no heap
+ * Fails:      by a negative errno; -ENOENT when no control group limits the process
+ */
+#ifndef RTD_TRACK_CGROUP_H
+#define RTD_TRACK_CGROUP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rtd_track_limit {
+    uint64_t limit_bytes;
+    uint64_t usage_bytes; /* of the group that has the limit, without inactive file cache */
+};
+
+/*
+ * The tightest memory limit between the process's own group and the root (version 2, else 1).
+ * 0, -ENOENT when nothing limits it, or another negative errno.
+ */
+int rtd_track_cgroup_limit(pid_t pid, struct rtd_track_limit *out);
+
+/* The same below mount, which stands for /sys/fs/cgroup, for a /proc/PID/cgroup text. */
+int rtd_track_cgroup_limit_at(const char *mount, const char *cgroup_text,
+                              struct rtd_track_limit *out);
+
+#endif

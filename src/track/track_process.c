@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * track_process.c - see track_process.h.
+ *
+ * Runs in:    collector
+ * Threads:    no state
+ * Allocates:  file descriptors for the length of a call; no heap
+ * Fails:      by a negative errno
+ *
+ * statm, status and stat cost the same however large the process is; smaps would walk its page
+ * tables under the lock that its page faults need.
+ */
+#include "track/track_process.h"
+
+#include "track/track_cgroup.h"
+#include "track/track_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { STATUS_BYTES = 4096, STAT_BYTES = 1024 };
+
+static int read_statm(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    char text[256];
+    const ssize_t got = rtd_track_file_read_process(pid, "statm", text, sizeof text);
+    if (got < 0)
+        return (int)got;
+    unsigned long long size, resident, shared, code;
+    if (sscanf(text, "%llu %llu %llu %llu", &size, &resident, &shared, &code) != 4)
+        return -EIO;
+    /* A zombie still has a directory, but its memory is gone: zeroes must not pass for figures. */
+    if (size == 0)
+        return -ESRCH;
+    const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    out->virtual_bytes = size * page_bytes;
+    out->rss_bytes = out->resident_bytes = resident * page_bytes;
+    out->shared_bytes = shared * page_bytes;
+    out->text_bytes = code * page_bytes;
+    return 0;
+}
+
+static uint64_t status_bytes(const char *text, const char *key)
+{
+    uint64_t kib;
+    return rtd_track_file_number(text, key, &kib) ? kib * 1024 : 0;
+}
+
+static int read_status(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    char text[STATUS_BYTES];
+    const ssize_t got = rtd_track_file_read_process(pid, "status", text, sizeof text);
+    if (got < 0)
+        return (int)got;
+    uint64_t threads = 0;
+    out->data_bytes = status_bytes(text, "VmData:");
+    out->stack_bytes = status_bytes(text, "VmStk:");
+    out->swap_bytes = status_bytes(text, "VmSwap:");
+    out->peak_rss_bytes = status_bytes(text, "VmHWM:");
+    out->peak_virtual_bytes = status_bytes(text, "VmPeak:");
+    rtd_track_file_number(text, "Threads:", &threads);
+    out->threads = (uint32_t)threads;
+    /* The two files are read one after the other: the peak must not lie below what was just seen.
+     */
+    if (out->peak_rss_bytes < out->rss_bytes)
+        out->peak_rss_bytes = out->rss_bytes;
+    return 0;
+}
+
+/* Field `number` (from 3 on) of /proc/PID/stat; the name in field 2 may hold anything. */
+static bool stat_field(const char *text, unsigned number, uint64_t *out)
+{
+    const char *at = strrchr(text, ')');
+    if (!at)
+        return false;
+    for (unsigned field = 2; field < number; field++) {
+        at = strchr(at + 1, ' ');
+        if (!at)
+            return false;
+    }
+    char *end;
+    *out = strtoull(at + 1, &end, 10);
+    return end != at + 1;
+}
+
+static int read_stat(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    char text[STAT_BYTES];
+    const ssize_t got = rtd_track_file_read_process(pid, "stat", text, sizeof text);
+    if (got < 0)
+        return (int)got;
+    if (!stat_field(text, 10, &out->minor_faults) || !stat_field(text, 12, &out->major_faults))
+        return -EIO;
+    return 0;
+}
+
+static void read_limit(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    struct rtd_track_limit limit;
+    uint64_t used = out->rss_bytes;
+    if (rtd_track_cgroup_limit(pid, &limit) == 0) {
+        out->limit_bytes = limit.limit_bytes;
+        out->limit_is_cgroup = true;
+        if (limit.usage_bytes > used)
+            used = limit.usage_bytes;
+    }
+    const uint64_t physical_bytes =
+        (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    /* A group may allow more than the machine has. */
+    if (!out->limit_is_cgroup || physical_bytes < out->limit_bytes) {
+        out->limit_bytes = physical_bytes;
+        out->limit_is_cgroup = false;
+        used = out->rss_bytes;
+    }
+    if (out->limit_bytes > 0)
+        out->pressure = (double)used / (double)out->limit_bytes;
+    if (out->pressure > 1.0)
+        out->pressure = 1.0;
+}
+
+int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    struct timespec now;
+    *out = (struct rtd_memory_snapshot){0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    out->time_unix_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    int result = read_statm(pid, out);
+    if (result == 0)
+        result = read_status(pid, out);
+    if (result == 0)
+        result = read_stat(pid, out);
+    if (result < 0)
+        return result;
+    read_limit(pid, out);
+    out->valid = true;
+    return 0;
+}
+
+int rtd_track_start_time(pid_t pid, uint64_t *start_time)
+{
+    char text[STAT_BYTES];
+    const ssize_t got = rtd_track_file_read_process(pid, "stat", text, sizeof text);
+    if (got < 0)
+        return (int)got;
+    return stat_field(text, 22, start_time) ? 0 : -EIO;
+}
+
+int rtd_track_command(pid_t pid, char *out, size_t size)
+{
+    ssize_t got = rtd_track_file_read_process(pid, "cmdline", out, size);
+    /* Kernel threads, zombies and programs that cleared their arguments still have a name. */
+    if (got == 0)
+        got = rtd_track_file_read_process(pid, "comm", out, size);
+    if (got < 0)
+        return (int)got;
+    while (got > 0 && (out[got - 1] == '\0' || out[got - 1] == '\n'))
+        got--;
+    out[got] = '\0';
+    for (ssize_t i = 0; i < got; i++) {
+        const unsigned char byte = (unsigned char)out[i];
+        if (byte == '\0')
+            out[i] = ' ';
+        else if (byte < 0x20 || byte == 0x7f)
+            out[i] = '?';
+    }
+    return 0;
+}
+
+/* Numbers among the names of one getdents64() answer. */
+static unsigned collect_tids(const char *entries, size_t bytes, uint32_t *tids, unsigned room)
+{
+    unsigned count = 0;
+    for (size_t at = 0; at < bytes;) {
+        const struct dirent64 *entry = (const struct dirent64 *)(const void *)(entries + at);
+        char *end;
+        const unsigned long tid = strtoul(entry->d_name, &end, 10);
+        if (end != entry->d_name && *end == '\0') {
+            if (count < room)
+                tids[count] = (uint32_t)tid;
+            count++;
+        }
+        at += entry->d_reclen;
+    }
+    return count;
+}
+
+int rtd_track_threads(pid_t pid, uint32_t *tids, unsigned max)
+{
+    char path[64];
+    _Alignas(struct dirent64) char entries[4096];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    unsigned count = 0;
+    ssize_t got;
+    while ((got = getdents64(fd, entries, sizeof entries)) > 0)
+        count += collect_tids(entries, (size_t)got, tids + (count < max ? count : max),
+                              count < max ? max - count : 0);
+    int result = got < 0 ? -errno : (int)count;
+    if (result == -ENOENT)
+        result = -ESRCH;
+    close(fd);
+    return result;
+}
+
+bool rtd_track_has_seccomp(pid_t pid)
+{
+    char text[STATUS_BYTES];
+    uint64_t mode = 0;
+    if (rtd_track_file_read_process(pid, "status", text, sizeof text) < 0)
+        return false;
+    return rtd_track_file_number(text, "Seccomp:", &mode) && mode != 0;
+}
+
+int rtd_track_executable(pid_t pid, char *out, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    const ssize_t got = readlink(path, out, size - 1);
+    if (got < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    out[got] = '\0';
+    return 0;
+}
