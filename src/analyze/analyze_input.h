@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * analyze_input.h - what a report is built from, whichever seat builds it.
+ *
+ * Runs in:    collector, report
+ * Threads:    borrowed, read-only
+ * Allocates:  never
+ * Fails:      not applicable: types only
+ */
+#ifndef RTD_ANALYZE_INPUT_H
+#define RTD_ANALYZE_INPUT_H
+
+#include "analyze/analyze_series.h"
+#include "ledger/ledger_reader.h"
+#include "symbol/symbol_table.h"
+#include "track/track_process.h"
+
+enum { RTD_COMMAND_BYTES = 1024, RTD_REASON_BYTES = 256, RTD_POINT_MAX = 600 };
+
+enum rtd_process_status {
+    RTD_PROCESS_RUNNING = 1, /* or: the collector died before it ended */
+    RTD_PROCESS_EXITED = 2,
+    RTD_PROCESS_KILLED = 3,
+    RTD_PROCESS_BLIND = 4,    /* its allocations cannot be seen; blind_reason says why */
+    RTD_PROCESS_REPLACED = 5, /* this image ended by an exec of the same pid */
+};
+
+/* What is known of one process image besides its ledger. */
+struct rtd_process_meta {
+    uint32_t id; /* 0 = the first image of the program that was run; unique in a recording */
+    uint32_t pid, parent_pid;
+    uint32_t kind;                           /* enum rtd_hello_kind; 0 = never said hello */
+    uint32_t status;                         /* enum rtd_process_status */
+    int32_t exit_code;                       /* -1 unknown */
+    int32_t signal;                          /* 0 none */
+    uint64_t started_unix_ns, ended_unix_ns; /* ended 0 = still running when last written */
+    char command[RTD_COMMAND_BYTES];
+    char executable[RTD_COMMAND_BYTES];
+    char allocator[16];                  /* "glibc" ... as the report says it */
+    char blind_reason[RTD_REASON_BYTES]; /* "" unless blind */
+};
+
+/* A point of the coarse time series that each process carries (decimated to RTD_POINT_MAX). */
+struct rtd_process_point {
+    uint64_t time_ms; /* since started_unix_ns */
+    uint64_t rss_bytes, live_bytes;
+};
+
+/* One process image, complete: what analysis needs. */
+struct rtd_process_record {
+    struct rtd_process_meta meta;
+    struct rtd_image *image;           /* owned; NULL when blind */
+    struct rtd_memory_snapshot memory; /* the last one; valid false if none */
+    uint32_t point_count;
+    struct rtd_process_point points[RTD_POINT_MAX];
+    struct rtd_site_series series;
+};
+
+struct rtd_report_input {
+    uint32_t process_count;
+    const struct rtd_process_record *const *processes; /* in order of id */
+    const struct rtd_symbol_table *symbols;
+    bool complete;
+    const char *note; /* "" or one sentence */
+    uint64_t lost_writes;
+    double time_scale;
+};
+
+#endif

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * analyze_symbols.c - see analyze_symbols.h.
+ *
+ * Runs in:    collector, report
+ * Threads:    one at a time
+ * Allocates:  for the length of the call
+ * Fails:      by a negative errno
+ */
+#include "analyze/analyze_symbols.h"
+
+#include "analyze/analyze_figures.h"
+#include "analyze/analyze_place.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct ranked_site {
+    double live_bytes, allocated_bytes;
+    uint32_t stack;
+};
+
+/* Addresses already asked for, so that shared callers are asked for once. */
+struct request_list {
+    struct rtd_symbol_request *requests;
+    size_t count;
+    uint64_t *seen;
+    size_t seen_count;
+};
+
+enum { SEEN_SLOTS = 65536 };
+
+static int compare_rank(const void *a, const void *b)
+{
+    const struct ranked_site *x = a, *y = b;
+    if (x->live_bytes != y->live_bytes)
+        return x->live_bytes > y->live_bytes ? -1 : 1;
+    if (x->allocated_bytes != y->allocated_bytes)
+        return x->allocated_bytes > y->allocated_bytes ? -1 : 1;
+    return (x->stack > y->stack) - (x->stack < y->stack);
+}
+
+static struct ranked_site *rank_sites(const struct rtd_image *image)
+{
+    struct ranked_site *sites = calloc(image->site_count + 1u, sizeof *sites);
+    if (!sites)
+        return NULL;
+    for (uint32_t i = 0; i < image->site_count; i++) {
+        sites[i].stack = image->sites[i].stack;
+        sites[i].allocated_bytes = image->sites[i].birth_bytes;
+    }
+    for (uint32_t i = 0; i < image->sample_count; i++) {
+        const struct rtd_image_sample *sample = &image->samples[i];
+        sites[sample->site].live_bytes +=
+            (double)sample->size / rtd_figures_probability(image, sample);
+    }
+    qsort(sites, image->site_count, sizeof *sites, compare_rank);
+    return sites;
+}
+
+/* True when (pc, generation) was not seen before. */
+static bool mark_seen(struct request_list *list, uint64_t pc, uint32_t generation)
+{
+    const uint64_t word = (pc << 10 | (generation & 1023)) + 1;
+    size_t at = (size_t)((word * UINT64_C(0x9e3779b97f4a7c15)) >> 48) & (SEEN_SLOTS - 1);
+    while (list->seen[at]) {
+        if (list->seen[at] == word)
+            return false;
+        at = (at + 1) & (SEEN_SLOTS - 1);
+    }
+    list->seen[at] = word;
+    list->seen_count++;
+    return true;
+}
+
+static void request_stack(struct request_list *list, const struct rtd_process_record *record,
+                          const struct rtd_image_stack *stack)
+{
+    for (uint32_t i = 0; i < stack->pc_count && list->count < RTD_ANALYZE_REQUESTS_MAX; i++) {
+        if (!mark_seen(list, stack->pcs[i], stack->generation))
+            continue;
+        const struct rtd_image_module *module =
+            rtd_image_module_at(record->image, stack->pcs[i] - 1, stack->generation);
+        if (!module)
+            continue;
+        struct rtd_symbol_request *request = &list->requests[list->count++];
+        rtd_place_key(module, &record->meta, &request->module);
+        request->offset = rtd_place_offset(module, stack->pcs[i]);
+        request->pid = record->meta.status == RTD_PROCESS_RUNNING ? (pid_t)record->meta.pid : 0;
+    }
+}
+
+int rtd_analyze_resolve(struct rtd_symbol_resolver *resolver, struct rtd_symbol_table *table,
+                        const struct rtd_process_record *record)
+{
+    struct request_list list = {0};
+    struct ranked_site *sites = NULL;
+    struct rtd_image_stack *stack = NULL;
+    int result = -ENOMEM;
+    if (!record->image)
+        return 0;
+    sites = rank_sites(record->image);
+    stack = malloc(sizeof *stack);
+    list.requests = calloc(RTD_ANALYZE_REQUESTS_MAX, sizeof *list.requests);
+    list.seen = calloc(SEEN_SLOTS, sizeof *list.seen);
+    if (!sites || !stack || !list.requests || !list.seen)
+        goto out;
+    for (uint32_t i = 0; i < record->image->site_count; i++) {
+        /* Half full at most, so that looking for a free slot stays short and ends. */
+        if (list.count >= RTD_ANALYZE_REQUESTS_MAX ||
+            list.seen_count + RTD_FRAME_MAX > SEEN_SLOTS / 2)
+            break;
+        if (sites[i].stack == 0)
+            continue;
+        rtd_image_stack_get(record->image, sites[i].stack, stack);
+        request_stack(&list, record, stack);
+    }
+    result =
+        list.count ? rtd_symbol_resolver_resolve(resolver, table, list.requests, list.count) : 0;
+out:
+    free(list.seen);
+    free(list.requests);
+    free(stack);
+    free(sites);
+    return result;
+}

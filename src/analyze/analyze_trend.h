@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * analyze_trend.h - whether live bytes really grow, and how fast.
+ *
+ * Runs in:    collector, report
+ * Threads:    pure
+ * Allocates:  never
+ * Fails:      never: what cannot be judged does not grow
+ *
+ * A leak is what still grows when everything that starts up has started. So the first quarter of
+ * what is known is warm-up and is not looked at; the rest, the window, is cut into four parts, and
+ * growth counts only if
+ *
+ *   - the least that was held rises from part to part, in the last one at no less than a quarter
+ *     of the average pace (a cache that fills and then stays does not),
+ *   - the increase over the window is three standard errors of its sampling noise, and that over
+ *     its second half two,
+ *   - it is at least 64 KiB and 2 % of the level it began at,
+ *   - no drop took back a third of the swing, unless the level is now well above where it dropped
+ *     from (a saw-tooth comes back to the same height).
+ *
+ * Objects that live on are the same samples before and after, and their noise cancels: only what
+ * came and what went in between has a say in the standard error.
+ */
+#ifndef RTD_ANALYZE_TREND_H
+#define RTD_ANALYZE_TREND_H
+
+#include "analyze/analyze_series.h"
+
+#include <stdbool.h>
+
+/* The last point may be one more than the series holds: the image itself. */
+enum { RTD_TREND_POINTS = RTD_SERIES_POINTS + 1 };
+
+struct rtd_trend_input {
+    uint32_t point_count;
+    const double *seconds; /* scaled, increasing */
+    const double *bytes;
+    double weight;      /* what a sample of these bytes stands for; 0 = exact */
+    double born_window; /* live bytes born in the window */
+    double born_late;   /* of these, in its second half */
+};
+
+struct rtd_trend {
+    bool growing;
+    bool doubled; /* between the first and the last quarter of all that is known, and at its peak */
+    double bytes_per_hour; /* median slope over the window; 0 unless growing */
+};
+
+/* Indices where the window and its second half begin, for the given times; false: too short. */
+bool rtd_trend_window(const double *seconds, uint32_t point_count, uint32_t *start,
+                      uint32_t *middle);
+
+struct rtd_trend rtd_trend_of(const struct rtd_trend_input *input);
+
+/* True when live bytes doubled over three successive eighths of the time at least. */
+bool rtd_trend_is_exponential(const struct rtd_trend_input *input);
+
+#endif
