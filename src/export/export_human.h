@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * export_human.h - figures, times and states in words, the same on every face.
+ *
+ * Runs in:    collector, report
+ * Threads:    pure functions
+ * Allocates:  never
+ * Fails:      never; what does not fit the caller's storage is cut
+ */
+#ifndef RTD_EXPORT_HUMAN_H
+#define RTD_EXPORT_HUMAN_H
+
+#include "analyze/analyze_report.h"
+
+/* A figure in words, by value: no storage to own. */
+struct rtd_words {
+    char text[96];
+};
+
+/* "512 B", "12.3 MiB". */
+struct rtd_words rtd_human_bytes(uint64_t bytes);
+
+/* "11.8..12.9 MiB"; "exact" when both ends are the value. */
+struct rtd_words rtd_human_range_bytes(struct rtd_estimate estimate);
+
+/* "9,999", "12.3k", "4.56M". */
+struct rtd_words rtd_human_count(uint64_t count);
+
+/* All digits, grouped: "1,234,567". */
+struct rtd_words rtd_human_digits(uint64_t count);
+
+/* "0.42 s", "3 min 12 s", "2 h 5 min", "3 d 4 h". */
+struct rtd_words rtd_human_duration(double seconds);
+
+/* RFC 3339 in UTC with milliseconds; "" for 0. */
+struct rtd_words rtd_human_time(uint64_t unix_ns);
+
+/* "running", "exited with status 3", "killed by signal 9 (SIGKILL)", ... */
+struct rtd_words rtd_human_status(const struct rtd_process_meta *meta);
+
+/* "module+0x1a2b" of a frame without a name. */
+struct rtd_words rtd_human_place(const char *module, uint64_t offset);
+
+/* The contract's words: running|exited|killed|blind; sample|exact; exec|fork|unseen. */
+const char *rtd_human_status_name(uint32_t status);
+const char *rtd_human_mode_name(uint32_t mode);
+const char *rtd_human_kind_name(uint32_t kind);
+
+/* True when nothing is known of the process's allocations: figures must not be read as zero. */
+bool rtd_human_is_blind(const struct rtd_report_process *process);
+
+#endif

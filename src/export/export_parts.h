@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * export_parts.h - the JSON objects that the report and the endpoints share.
+ *
+ * Runs in:    collector, report
+ * Threads:    pure functions of an immutable report
+ * Allocates:  the output buffer only
+ * Fails:      remembered in the output buffer
+ *
+ * Why shared: "memory", "leaks" and "allocations" in riptide.report/1 are by contract the very
+ * objects that /metrics/memory, /metrics/leaks and /metrics/allocations answer.
+ */
+#ifndef RTD_EXPORT_PARTS_H
+#define RTD_EXPORT_PARTS_H
+
+#include "analyze/analyze_report.h"
+#include "export/export_buffer.h"
+
+/* Each writes one object under key (NULL: as an element or outermost value). */
+void rtd_export_put_memory(struct rtd_json *json, const char *key,
+                           const struct rtd_report_process *process);
+void rtd_export_put_leaks(struct rtd_json *json, const char *key,
+                          const struct rtd_report_process *process);
+void rtd_export_put_allocations(struct rtd_json *json, const char *key,
+                                const struct rtd_report_process *process);
+
+/* {"value", "low", "high"} */
+void rtd_export_put_estimate(struct rtd_json *json, const char *key, struct rtd_estimate estimate);
+
+/* The four figures as members of the object that is open. */
+void rtd_export_put_figures(struct rtd_json *json, const struct rtd_report_figures *figures);
+
+/* Array of {"component", "name", figures}. */
+void rtd_export_put_operations(struct rtd_json *json, const char *key,
+                               const struct rtd_report_process *process);
+
+/* RFC 3339; null for 0. */
+void rtd_export_put_time(struct rtd_json *json, const char *key, uint64_t unix_ns);
+
+#endif

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * export_text.c - the report for people: what runs, what it holds, where, and what is wrong.
+ *
+ * Runs in:    collector, report
+ * Threads:    pure functions of an immutable report
+ * Allocates:  the output buffer; a module table allocates its rows
+ * Fails:      remembered in the output buffer
+ *
+ * Why the gaps come first: a report that could not see everything must say so before it shows a
+ * figure. A blind target gets no tables at all, an empty one would read as "no problem".
+ */
+#include "export/export_text.h"
+
+#include "export/export_human.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DEFAULT_TOP = 20, DEFAULT_WIDTH = 100, SMALLEST_WIDTH = 60, STACKS = 5, CHILDREN = 20 };
+
+/* Losses that change how figures must be read; thinning, for one, keeps them unbiased. */
+static const struct {
+    enum rtd_loss loss;
+    const char *sentence;
+} loss_sentences[] = {
+    {RTD_LOSS_SAMPLES_NOT_STORED, "samples found no room in the live set: live figures are low"},
+    {RTD_LOSS_STACKS_TRUNCATED, "stacks lack their outermost frames"},
+    {RTD_LOSS_STACKS_NOT_TAKEN, "samples have no stack"},
+    {RTD_LOSS_SITES_OVERFLOW, "samples went to the overflow site: the site table is full"},
+    {RTD_LOSS_MODULES_OVERFLOW, "modules are not listed: their frames have no names"},
+    {RTD_LOSS_TAGS_OVERFLOW, "tags are counted as \"other\": the tag table is full"},
+    {RTD_LOSS_THREADS_OVERFLOW, "threads shared a block of counters: the thread table is full"},
+    {RTD_LOSS_STALE_SAMPLES, "frees were not seen (the address was issued again)"},
+    {RTD_LOSS_NESTED_SKIPPED, "allocations in signal handlers were not sampled"},
+    {RTD_LOSS_UNMARKED, "samples could not be marked by the allocator and were given up"},
+    {RTD_LOSS_GENERATIONS, "unloads of modules are not told apart: frames may be misnamed"},
+    {RTD_LOSS_FORK_UNOBSERVED, "child processes were not observed"},
+};
+
+static void put_section(const struct rtd_text *text, const char *title)
+{
+    rtd_buffer_putc(text->out, '\n');
+    rtd_text_style(text, RTD_STYLE_HEAD);
+    rtd_buffer_puts(text->out, title);
+    rtd_text_plain(text);
+    rtd_buffer_putc(text->out, '\n');
+}
+
+static void put_warning(const struct rtd_text *text, const char *word, const char *sentence)
+{
+    rtd_text_style(text, RTD_STYLE_WARN);
+    rtd_buffer_printf(text->out, "  %s: ", word);
+    rtd_text_wrap(text, sentence, (unsigned)strlen(word) + 4);
+    rtd_text_plain(text);
+}
+
+static void put_head(const struct rtd_text *text, const struct rtd_report *report)
+{
+    const struct rtd_report_process *const target = report->target;
+    const struct rtd_process_meta *const meta = &target->meta;
+
+    rtd_text_style(text, RTD_STYLE_HEAD);
+    rtd_buffer_puts(text->out, "RipTide: ");
+    rtd_text_fit(text, meta->command, text->width - 9, false);
+    rtd_text_plain(text);
+    rtd_buffer_printf(text->out, "\n  pid %u, %s after %s", (unsigned)meta->pid,
+                      rtd_human_status(meta).text,
+                      rtd_human_duration(target->duration_seconds).text);
+    if (meta->started_unix_ns)
+        rtd_buffer_printf(text->out, ", started %s", rtd_human_time(meta->started_unix_ns).text);
+    rtd_buffer_printf(text->out, "\n  mode %s", rtd_human_mode_name(report->mode));
+    if (target->interval_bytes)
+        rtd_buffer_printf(text->out, ", one sample each %s",
+                          rtd_human_bytes(target->interval_bytes).text);
+    rtd_buffer_printf(text->out, ", allocator ");
+    rtd_text_clean(text, meta->allocator[0] ? meta->allocator : "other");
+    if (report->process_count > 1)
+        rtd_buffer_printf(text->out, ", %u process images", (unsigned)report->process_count);
+    rtd_buffer_putc(text->out, '\n');
+    if (!report->complete)
+        put_warning(text, "INCOMPLETE",
+                    report->note && report->note[0] ? report->note : "the recording was cut short");
+    else if (report->note && report->note[0])
+        put_warning(text, "NOTE", report->note);
+    if (meta->status == RTD_PROCESS_BLIND)
+        put_warning(text, "BLIND",
+                    meta->blind_reason[0] ? meta->blind_reason
+                                          : "the allocations of this program cannot be seen");
+}
+
+static void put_one_loss(const struct rtd_text *text, uint64_t count, const char *sentence)
+{
+    if (count)
+        rtd_buffer_printf(text->out, "  %s %s\n", rtd_human_digits(count).text, sentence);
+}
+
+static void put_losses(const struct rtd_text *text, const struct rtd_report *report)
+{
+    const struct rtd_report_process *const target = report->target;
+    uint64_t sum = report->recording_lost_writes + target->rejected;
+
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(loss_sentences); i++)
+        sum += target->losses[loss_sentences[i].loss];
+    if (sum == 0)
+        return;
+    put_section(text, "Not seen");
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(loss_sentences); i++)
+        put_one_loss(text, target->losses[loss_sentences[i].loss], loss_sentences[i].sentence);
+    put_one_loss(text, report->recording_lost_writes, "writes to the recording failed");
+    put_one_loss(text, target->rejected, "records of the ledger were damaged and left out");
+}
+
+static void put_total(const struct rtd_text *text, const char *name, struct rtd_estimate bytes,
+                      const struct rtd_estimate *count, const char *noun)
+{
+    rtd_buffer_printf(text->out, "  %-10s %9s  %16s", name, rtd_human_bytes(bytes.value).text,
+                      rtd_human_range_bytes(bytes).text);
+    if (count)
+        rtd_buffer_printf(text->out, "   %s %s (%s..%s)", rtd_human_count(count->value).text, noun,
+                          rtd_human_count(count->low).text, rtd_human_count(count->high).text);
+    rtd_buffer_putc(text->out, '\n');
+}
+
+static void put_totals(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_report_figures *const totals = &target->totals;
+
+    put_section(text, "Heap, with 95 % intervals");
+    put_total(text, "live", totals->live_bytes, &totals->live_blocks, "blocks");
+    put_total(text, "peak", target->peak_live_bytes, NULL, "");
+    put_total(text, "allocated", totals->allocated_bytes, &totals->allocations, "allocations");
+    if (target->site_count == 0) {
+        rtd_buffer_puts(text->out, "  ");
+        rtd_text_wrap(text,
+                      "No allocation was sampled: the program allocated little for this interval. "
+                      "--interval BYTES makes it smaller.",
+                      2);
+    }
+}
+
+static void put_table(const struct rtd_text *text, const struct rtd_report_process *target,
+                      enum rtd_report_by by)
+{
+    switch (by) {
+    case RTD_BY_COMPONENT:
+        put_section(text, "By component, most live bytes first");
+        rtd_text_table_components(text, target);
+        break;
+    case RTD_BY_OPERATION:
+        put_section(text, "By operation, most live bytes first");
+        rtd_text_table_operations(text, target);
+        break;
+    case RTD_BY_MODULE:
+        put_section(text, "By module of the naming frame, most live bytes first");
+        rtd_text_table_modules(text, target);
+        break;
+    case RTD_BY_SITE:
+    default:
+        put_section(text, "By site, most live bytes first");
+        rtd_text_table_sites(text, target);
+        break;
+    }
+}
+
+static void put_stack(const struct rtd_text *text, const struct rtd_report_site *site)
+{
+    for (uint32_t i = 0; i < site->frame_count; i++) {
+        const struct rtd_report_frame *const frame = &site->frames[i];
+        const struct rtd_text_place place = {frame->function, frame->file, frame->module,
+                                             frame->line, frame->offset};
+
+        rtd_buffer_puts(text->out, i == site->named_frame ? "    > " : "      ");
+        rtd_text_place(text, &place, 0);
+        if (frame->function && !frame->file) {
+            const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
+
+            rtd_buffer_puts(text->out, "  ");
+            rtd_text_clean(text, unnamed.text);
+        }
+        rtd_buffer_puts(text->out, frame->inlined ? " (inlined)\n" : "\n");
+    }
+    if (site->frame_count == 0)
+        rtd_buffer_puts(text->out, "      (no stack)\n");
+    if (site->truncated)
+        rtd_buffer_puts(text->out, "      ... (outer frames are missing)\n");
+}
+
+static void put_stacks(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const uint32_t count = target->site_count < STACKS ? target->site_count : STACKS;
+
+    if (count == 0)
+        return;
+    put_section(text, "Stacks of the largest sites, innermost frame first");
+    for (uint32_t i = 0; i < count && i < text->top; i++) {
+        const struct rtd_report_site *const site = &target->sites[i];
+
+        rtd_buffer_printf(text->out, "  #%u  %s live in %s blocks, site %u, ", (unsigned)i + 1,
+                          rtd_human_bytes(site->figures.live_bytes.value).text,
+                          rtd_human_count(site->figures.live_blocks.value).text,
+                          (unsigned)site->id);
+        rtd_text_fit(text, site->component, 20, false);
+        rtd_buffer_puts(text->out, " / ");
+        rtd_text_fit(text, site->operation, 28, false);
+        rtd_buffer_putc(text->out, '\n');
+        put_stack(text, site);
+    }
+}
+
+/* "high_growth_rate" reads as "high growth rate". */
+static void put_reason(const struct rtd_text *text, const char *reason)
+{
+    for (; *reason; reason++)
+        rtd_buffer_putc(text->out, *reason == '_' ? ' ' : *reason);
+}
+
+static void put_leak(const struct rtd_text *text, const struct rtd_report_leak *leak)
+{
+    rtd_buffer_puts(text->out, "  ");
+    rtd_text_style(text, RTD_STYLE_WARN);
+    rtd_text_clean(text, leak->component);
+    rtd_text_plain(text);
+    rtd_buffer_printf(text->out, ": %s live in %s blocks, growing %.1f MB/h\n",
+                      rtd_human_bytes(leak->total_size_bytes).text,
+                      rtd_human_count(leak->allocation_count).text, leak->growth_rate / 1048576);
+    if (leak->site_ref) {
+        const struct rtd_text_place place = rtd_text_place_of(leak->site_ref);
+
+        rtd_buffer_puts(text->out, "    at ");
+        rtd_text_place(text, &place, 0);
+        rtd_buffer_printf(text->out, "  (site %u)\n", (unsigned)leak->site);
+    }
+    rtd_buffer_puts(text->out, "    because: ");
+    for (uint32_t i = 0; i < leak->reason_count && i < RTD_ARRAY_LENGTH(leak->reasons); i++) {
+        rtd_buffer_puts(text->out, i ? ", " : "");
+        put_reason(text, leak->reasons[i]);
+    }
+    rtd_buffer_putc(text->out, '\n');
+}
+
+static void put_leaks(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_report_leaks *const leaks = &target->leaks;
+
+    put_section(text, "Potential leaks");
+    if (leaks->potential_leak_count == 0)
+        rtd_buffer_printf(text->out, "  No component met a leak criterion in %s.\n",
+                          rtd_human_duration(target->duration_seconds).text);
+    for (uint32_t i = 0; i < leaks->potential_leak_count; i++)
+        put_leak(text, &leaks->potential_leaks[i]);
+    for (uint32_t i = 0; i < leaks->pattern_count; i++) {
+        rtd_buffer_puts(text->out, "  pattern: ");
+        rtd_text_wrap(text, leaks->suspicious_patterns[i], 11);
+    }
+}
+
+static void put_advice(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_report_allocations *const allocations = &target->allocations;
+
+    rtd_buffer_printf(text->out, "\n  efficiency score %.2f of 1\n", allocations->efficiency_score);
+    for (uint32_t i = 0; i < allocations->recommendation_count; i++) {
+        const struct rtd_report_recommendation *const advice = &allocations->recommendations[i];
+        const int used = (int)rtd_text_columns(advice->severity);
+
+        rtd_buffer_puts(text->out, "  ");
+        rtd_text_clean(text, advice->severity);
+        rtd_buffer_puts(text->out, ": ");
+        rtd_text_wrap(text, advice->text, (unsigned)used + 4);
+    }
+}
+
+static void put_size(const struct rtd_text *text, const char *name, uint64_t bytes)
+{
+    if (bytes)
+        rtd_buffer_printf(text->out, "  %-10s %9s\n", name, rtd_human_bytes(bytes).text);
+    else
+        rtd_buffer_printf(text->out, "  %-10s   unknown\n", name);
+}
+
+static void put_memory(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_memory_snapshot *const memory = &target->memory;
+
+    put_section(text, "Memory of the process");
+    if (!memory->valid) {
+        rtd_buffer_puts(text->out, "  unknown: the process was gone before it could be read\n");
+        return;
+    }
+    rtd_buffer_printf(text->out, "  read at %s\n", rtd_human_time(memory->time_unix_ns).text);
+    put_size(text, "resident", memory->rss_bytes);
+    put_size(text, "peak", memory->peak_rss_bytes);
+    put_size(text, "virtual", memory->virtual_bytes);
+    rtd_buffer_printf(text->out, "  %-10s %9s\n", "shared",
+                      rtd_human_bytes(memory->shared_bytes).text);
+    put_size(text, "data", memory->data_bytes);
+    put_size(text, "stack", memory->stack_bytes);
+    put_size(text, "text", memory->text_bytes);
+    rtd_buffer_printf(text->out, "  %-10s %9s\n", "swap", rtd_human_bytes(memory->swap_bytes).text);
+    put_size(text, "limit", memory->limit_bytes);
+    if (memory->limit_bytes)
+        rtd_buffer_printf(text->out, "  %-10s %7.1f %%  of the %s\n", "pressure",
+                          memory->pressure * 100,
+                          memory->limit_is_cgroup ? "control group's limit" : "physical memory");
+    rtd_buffer_printf(text->out, "  %-10s %9u\n", "threads", (unsigned)memory->threads);
+}
+
+static void put_process(const struct rtd_text *text, const struct rtd_report_process *process)
+{
+    const struct rtd_process_meta *const meta = &process->meta;
+
+    if (rtd_human_is_blind(process))
+        rtd_buffer_printf(text->out, "  %8u  %8s %9s  ", (unsigned)meta->pid, "-", "-");
+    else
+        rtd_buffer_printf(text->out, "  %8u  %8s %9s  ", (unsigned)meta->pid,
+                          rtd_human_bytes(process->totals.live_bytes.value).text,
+                          rtd_human_bytes(process->totals.allocated_bytes.value).text);
+    rtd_text_pad(text, rtd_human_status(meta).text, 29);
+    rtd_buffer_puts(text->out, "  ");
+    rtd_text_fit(text, meta->command, text->width - 54, false);
+    rtd_buffer_putc(text->out, '\n');
+    if (meta->status == RTD_PROCESS_BLIND && meta->blind_reason[0]) {
+        rtd_buffer_puts(text->out, "            blind: ");
+        rtd_text_wrap(text, meta->blind_reason, 19);
+    }
+}
+
+static void put_processes(const struct rtd_text *text, const struct rtd_report *report)
+{
+    uint32_t shown = 0;
+
+    if (report->process_count < 2)
+        return;
+    put_section(text, "Other process images");
+    rtd_text_style(text, RTD_STYLE_HEAD);
+    rtd_buffer_printf(text->out, "  %8s  %8s %9s  %-29s  %s\n", "pid", "live", "allocated",
+                      "status", "command");
+    rtd_text_plain(text);
+    for (uint32_t i = 0; i < report->process_count; i++) {
+        if (&report->processes[i] == report->target)
+            continue;
+        if (shown < CHILDREN)
+            put_process(text, &report->processes[i]);
+        shown++;
+    }
+    if (shown > CHILDREN)
+        rtd_buffer_printf(text->out, "  ... and %u more (--json lists all)\n",
+                          (unsigned)(shown - CHILDREN));
+}
+
+void rtd_export_text(struct rtd_buffer *out, const struct rtd_report *report,
+                     const struct rtd_text_options *options)
+{
+    const struct rtd_text text = {
+        .out = out,
+        .width = options->width == 0               ? DEFAULT_WIDTH
+                 : options->width < SMALLEST_WIDTH ? SMALLEST_WIDTH
+                                                   : options->width,
+        .top = options->top ? options->top : DEFAULT_TOP,
+        .colour = options->colour,
+    };
+
+    if (!report->target) {
+        rtd_buffer_puts(out, "RipTide: INCOMPLETE: no process was recorded\n");
+        return;
+    }
+    put_head(&text, report);
+    if (!rtd_human_is_blind(report->target)) {
+        put_totals(&text, report->target);
+        put_losses(&text, report);
+        if (report->target->site_count) {
+            put_table(&text, report->target, options->by);
+            if (options->by == RTD_BY_SITE)
+                put_stacks(&text, report->target);
+            if (options->by != RTD_BY_COMPONENT)
+                put_table(&text, report->target, RTD_BY_COMPONENT);
+        }
+        put_leaks(&text, report->target);
+        put_advice(&text, report->target);
+    }
+    put_memory(&text, report->target);
+    put_processes(&text, report);
+}

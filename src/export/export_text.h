@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * export_text.h - what the parts of the text report share: fitting, cleaning, colour, tables.
+ *
+ * Runs in:    collector, report
+ * Threads:    pure functions of an immutable report
+ * Allocates:  the output buffer; a module table allocates its rows
+ * Fails:      remembered in the output buffer
+ *
+ * Names come from a stranger's program and go to somebody's terminal: control characters (also the
+ * 8-bit ones) and the marks that turn the writing direction are shown as '?'.
+ */
+#ifndef RTD_EXPORT_TEXT_H
+#define RTD_EXPORT_TEXT_H
+
+#include "export/export_report.h"
+
+enum rtd_style { RTD_STYLE_HEAD, RTD_STYLE_WARN, RTD_STYLE_DIM };
+
+struct rtd_text {
+    struct rtd_buffer *out; /* borrowed */
+    unsigned width, top;
+    bool colour;
+};
+
+/* A place in code; everything borrowed, function and file NULL if unknown. */
+struct rtd_text_place {
+    const char *function, *file, *module;
+    uint32_t line;
+    uint64_t offset;
+};
+
+void rtd_text_style(const struct rtd_text *text, enum rtd_style style);
+void rtd_text_plain(const struct rtd_text *text);
+
+/* Name, harmless for a terminal. */
+void rtd_text_clean(const struct rtd_text *text, const char *name);
+
+/* The same, cut to columns with ".." (at the left when keep_end), padded with blanks if pad. */
+void rtd_text_fit(const struct rtd_text *text, const char *name, unsigned columns, bool keep_end);
+void rtd_text_pad(const struct rtd_text *text, const char *name, unsigned columns);
+
+/* Columns that name takes when clean. */
+unsigned rtd_text_columns(const char *name);
+
+/* "function  path/file.c:LINE" or "module+0xoffset", cut to columns; 0 = in full. */
+void rtd_text_place(const struct rtd_text *text, const struct rtd_text_place *place,
+                    unsigned columns);
+
+/* Breaks sentence between words at the width; further lines begin with indent blanks. */
+void rtd_text_wrap(const struct rtd_text *text, const char *sentence, unsigned indent);
+
+/* The place that names a site. */
+struct rtd_text_place rtd_text_place_of(const struct rtd_report_site *site);
+
+/* The tables of --by; text->top rows, and a line saying how many more there are. */
+void rtd_text_table_sites(const struct rtd_text *text, const struct rtd_report_process *process);
+void rtd_text_table_components(const struct rtd_text *text,
+                               const struct rtd_report_process *process);
+void rtd_text_table_operations(const struct rtd_text *text,
+                               const struct rtd_report_process *process);
+void rtd_text_table_modules(const struct rtd_text *text, const struct rtd_report_process *process);
+
+#endif
