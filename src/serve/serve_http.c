@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * serve_http.c - routes, checks and answers on top of libmicrohttpd.
+ *
+ * Runs in:    collector
+ * Threads:    a few of libmicrohttpd's, with all signals blocked; they share the board
+ * Allocates:  yes
+ * Fails:      by a negative errno at start; a bad request costs its sender a 4xx
+ *
+ * A request is checked in this order: host, method, body, path. Paths are compared as they were
+ * sent: nothing is decoded, so there is one spelling of each.
+ *
+ * Why several threads: a request that waits for a fresh report blocks its thread; health checks and
+ * other clients go on meanwhile.
+ */
+#include "serve/serve_http.h"
+
+#include "export/export_report.h"
+#include "serve/serve_connections.h"
+#include "serve/serve_host.h"
+#include "serve/serve_page.h"
+#include "serve/serve_publish.h"
+#include "serve/serve_socket.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    THREADS = 4,
+    CONNECTIONS_MAX = 64,
+    IDLE_SECONDS = 5,
+    HEADER_BYTES = 8192,
+    STACK_BYTES = 512 * 1024,
+};
+
+struct rtd_server {
+    struct rtd_listener listener;
+    struct rtd_board board;
+    struct rtd_connections connections;
+    struct MHD_Daemon *daemon;
+};
+
+static void render_memory(struct rtd_buffer *out, const struct rtd_report *report)
+{
+    rtd_export_memory_json(out, report->target);
+}
+
+static void render_leaks(struct rtd_buffer *out, const struct rtd_report *report)
+{
+    rtd_export_leaks_json(out, report->target);
+}
+
+static void render_allocations(struct rtd_buffer *out, const struct rtd_report *report)
+{
+    rtd_export_allocations_json(out, report->target);
+}
+
+#define JSON_TYPE "application/json; charset=utf-8"
+
+struct route {
+    const char *path, *type;
+    void (*render)(struct rtd_buffer *out, const struct rtd_report *report);
+};
+
+/* Answers made from the report; the place in the table is the place in the board's cache. */
+static const struct route routes[] = {
+    {"/", "text/html; charset=utf-8", rtd_serve_page_put},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", rtd_export_prometheus},
+    {"/metrics/memory", JSON_TYPE, render_memory},
+    {"/metrics/leaks", JSON_TYPE, render_leaks},
+    {"/metrics/allocations", JSON_TYPE, render_allocations},
+    {"/api/v1/report", JSON_TYPE, rtd_export_report_json},
+};
+RTD_STATIC_ASSERT(RTD_ARRAY_LENGTH(routes) <= RTD_PUBLISH_ANSWERS, "each route has a place");
+
+static void add_headers(struct MHD_Response *response, const char *type)
+{
+    static const char *const fixed[][2] = {
+        {"X-Content-Type-Options", "nosniff"},
+        {"X-Frame-Options", "DENY"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Cache-Control", "no-store"},
+        {"Content-Security-Policy", "default-src 'self'; script-src 'none'; object-src 'none'; "
+                                    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    };
+
+    MHD_add_response_header(response, "Content-Type", type);
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(fixed); i++)
+        MHD_add_response_header(response, fixed[i][0], fixed[i][1]);
+}
+
+/* Queues a text that lives as long as the program, with one more header if name is not NULL. */
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status,
+                                   const char *type, const char *text, const char *const extra[2])
+{
+    struct MHD_Response *const response = MHD_create_response_from_buffer(
+        strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+
+    if (!response)
+        return MHD_NO;
+    add_headers(response, type);
+    if (extra)
+        MHD_add_response_header(response, extra[0], extra[1]);
+    const enum MHD_Result result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status, const char *text)
+{
+    static const char *const close_header[2] = {"Connection", "close"};
+
+    return answer_text(connection, status, JSON_TYPE, text, close_header);
+}
+
+/* The cached answer, made now if it is the first of its kind; NULL when memory is short. */
+static struct MHD_Response *answer_locked(struct rtd_published *published, size_t route)
+{
+    struct rtd_buffer out;
+    size_t length_bytes = 0;
+
+    if (published->answers[route])
+        return published->answers[route];
+    rtd_buffer_init(&out);
+    routes[route].render(&out, published->report);
+    char *const text = rtd_buffer_take(&out, &length_bytes);
+    if (!text)
+        return NULL;
+    struct MHD_Response *const response =
+        MHD_create_response_from_buffer(length_bytes, text, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        free(text);
+        return NULL;
+    }
+    add_headers(response, routes[route].type);
+    published->answers[route] = response;
+    return response;
+}
+
+static enum MHD_Result answer_route(struct rtd_server *server, struct MHD_Connection *connection,
+                                    size_t route)
+{
+    static const char *const later[2] = {"Retry-After", "1"};
+    enum MHD_Result result = MHD_NO;
+    struct rtd_published *const published = rtd_board_borrow(&server->board, true);
+
+    if (!published)
+        return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, JSON_TYPE,
+                           "{\"error\":\"there is no report yet\"}\n", later);
+    pthread_mutex_lock(&published->lock);
+    struct MHD_Response *const response =
+        published->report->target ? answer_locked(published, route) : NULL;
+    /* The library counts references itself: the answer outlives the report if need be. */
+    if (response)
+        result = MHD_queue_response(connection, MHD_HTTP_OK, response);
+    pthread_mutex_unlock(&published->lock);
+    rtd_board_release(&server->board, published);
+    if (!response)
+        return refuse(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
+                      "{\"error\":\"the report could not be written\"}\n");
+    return result;
+}
+
+static enum MHD_Result answer_ready(struct rtd_server *server, struct MHD_Connection *connection)
+{
+    struct rtd_published *const published = rtd_board_borrow(&server->board, false);
+
+    if (!published)
+        return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain; charset=utf-8",
+                           "no report yet\n", NULL);
+    rtd_board_release(&server->board, published);
+    return answer_text(connection, MHD_HTTP_OK, "text/plain; charset=utf-8", "ready\n", NULL);
+}
+
+static enum MHD_Result answer_path(struct rtd_server *server, struct MHD_Connection *connection,
+                                   const char *path)
+{
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(routes); i++) {
+        if (strcmp(path, routes[i].path) == 0)
+            return answer_route(server, connection, i);
+    }
+    if (strcmp(path, "/healthz") == 0)
+        return answer_text(connection, MHD_HTTP_OK, "text/plain; charset=utf-8", "ok\n", NULL);
+    if (strcmp(path, "/readyz") == 0)
+        return answer_ready(server, connection);
+    if (strcmp(path, "/style.css") == 0)
+        return answer_text(connection, MHD_HTTP_OK, "text/css; charset=utf-8",
+                           rtd_serve_page_style(), NULL);
+    return answer_text(connection, MHD_HTTP_NOT_FOUND, JSON_TYPE, "{\"error\":\"not found\"}\n",
+                       NULL);
+}
+
+/* All Host headers of a request: there must be exactly one. */
+struct hosts {
+    const char *last;
+    unsigned count;
+};
+
+static enum MHD_Result collect_host(void *context, enum MHD_ValueKind kind, const char *key,
+                                    const char *value)
+{
+    struct hosts *const hosts = context;
+
+    (void)kind;
+    if (key && strcasecmp(key, MHD_HTTP_HEADER_HOST) == 0) {
+        hosts->last = value;
+        hosts->count++;
+    }
+    return MHD_YES;
+}
+
+static bool host_allowed(const struct rtd_server *server, struct MHD_Connection *connection)
+{
+    struct hosts hosts = {0};
+
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, collect_host, &hosts);
+    return hosts.count == 1 && hosts.last &&
+           rtd_serve_host_allowed(hosts.last, server->listener.address);
+}
+
+static bool has_body(struct MHD_Connection *connection)
+{
+    const char *const length =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    return (length && strspn(length, "0") != strlen(length)) ||
+           MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                       MHD_HTTP_HEADER_TRANSFER_ENCODING);
+}
+
+static struct rtd_connection *watched(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+/* Answers a request that must not go on; false when there is nothing wrong with it. */
+static bool refused(const struct rtd_server *server, struct MHD_Connection *connection,
+                    const char *method, enum MHD_Result *result)
+{
+    static const char *const allow[2] = {"Allow", "GET, HEAD"};
+
+    if (!host_allowed(server, connection))
+        *result = refuse(connection, MHD_HTTP_FORBIDDEN, "{\"error\":\"unknown host\"}\n");
+    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        *result = answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, JSON_TYPE,
+                              "{\"error\":\"method not allowed\"}\n", allow);
+    else if (has_body(connection))
+        *result = refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+                         "{\"error\":\"a body is not accepted\"}\n");
+    else
+        return false;
+    return true;
+}
+
+/*
+ * libmicrohttpd's access handler. The first call comes with the header: an answer given there ends
+ * the connection, which is right for a refusal. The second comes with the end of the request: an
+ * answer given there keeps the connection.
+ */
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *upload_data,
+                              size_t *upload_data_size, void **request_context)
+{
+    struct rtd_server *const server = context;
+    enum MHD_Result result = MHD_YES;
+
+    (void)version;
+    (void)upload_data;
+    if (!*request_context) {
+        *request_context = server;
+        rtd_connections_mark(&server->connections, watched(connection), true);
+        (void)refused(server, connection, method, &result);
+        return result;
+    }
+    if (*upload_data_size) {
+        *upload_data_size = 0;
+        return MHD_YES;
+    }
+    return answer_path(server, connection, url);
+}
+
+static void handle_completed(void *context, struct MHD_Connection *connection,
+                             void **request_context, enum MHD_RequestTerminationCode code)
+{
+    struct rtd_server *const server = context;
+
+    (void)code;
+    *request_context = NULL;
+    rtd_connections_mark(&server->connections, watched(connection), false);
+}
+
+static void handle_connection(void *context, struct MHD_Connection *connection,
+                              void **socket_context, enum MHD_ConnectionNotificationCode code)
+{
+    struct rtd_server *const server = context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *const info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+        *socket_context = rtd_connections_enter(&server->connections, info->connect_fd);
+    } else {
+        rtd_connections_leave(&server->connections, *socket_context);
+        *socket_context = NULL;
+    }
+}
+
+/* Leaves the path as it was sent. */
+static size_t keep_escapes(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strlen(text);
+}
+
+static int start_daemon(struct rtd_server *server)
+{
+    errno = 0;
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD, server->listener.port, NULL, NULL, handle, server,
+        MHD_OPTION_LISTEN_SOCKET, server->listener.fd, MHD_OPTION_THREAD_POOL_SIZE,
+        (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
+        MHD_OPTION_NOTIFY_COMPLETED, handle_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        handle_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    if (!server->daemon)
+        return errno ? -errno : -ENOMEM;
+    return 0;
+}
+
+/* The threads must not take signals that are meant for the collector's loop. */
+static int start_threads(struct rtd_server *server)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = rtd_connections_init(&server->connections);
+    if (result == 0) {
+        result = start_daemon(server);
+        if (result < 0)
+            rtd_connections_fini(&server->connections);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
+struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int *err)
+{
+    struct rtd_server *const server = calloc(1, sizeof(*server));
+    int result = server ? rtd_board_init(&server->board) : -ENOMEM;
+
+    if (result < 0)
+        goto out;
+    result = rtd_listener_open(&server->listener, options);
+    if (result == 0) {
+        result = start_threads(server);
+        if (result < 0)
+            close(server->listener.fd);
+    }
+    if (result < 0)
+        rtd_board_fini(&server->board);
+
+out:
+    if (result < 0) {
+        free(server);
+        if (err)
+            *err = result;
+        return NULL;
+    }
+    return server;
+}
+
+uint16_t rtd_server_port(const struct rtd_server *server)
+{
+    return server->listener.port;
+}
+
+int rtd_server_wants_report_fd(const struct rtd_server *server)
+{
+    return server->board.wanted_fd;
+}
+
+void rtd_server_publish(struct rtd_server *server, struct rtd_report *report)
+{
+    rtd_board_publish(&server->board, report);
+}
+
+void rtd_server_free(struct rtd_server *server)
+{
+    if (!server)
+        return;
+    rtd_board_stop(&server->board);
+    /* Also closes the listening socket, which was handed over. */
+    MHD_stop_daemon(server->daemon);
+    rtd_connections_fini(&server->connections);
+    rtd_board_fini(&server->board);
+    free(server);
+}
