@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * track_process_test.c - what /proc and control groups say about a process.
+ *
+ * Runs in:    tests
+ * Threads:    one, and a second one that only waits
+ * Allocates:  memory to be seen, a directory tree below the temporary directory
+ * Fails:      by a failed assertion
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "track/track_cgroup.h"
+#include "track/track_file.h"
+#include "track/track_process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SEEN_BYTES = 32 << 20 };
+
+/* The pid of a child that has ended; a zombie if it is not yet waited for. */
+static pid_t ended_child(bool wait_for_it)
+{
+    const pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    assert_true(pid > 0);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | (wait_for_it ? 0 : WNOWAIT)), 0);
+    return pid;
+}
+
+static void a_snapshot_of_ourselves_is_true_bytes(void **state)
+{
+    (void)state;
+    struct rtd_memory_snapshot before, after;
+    assert_int_equal(rtd_track_snapshot(getpid(), &before), 0);
+    void *seen = mmap(NULL, SEEN_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    assert_ptr_not_equal(seen, MAP_FAILED);
+    assert_int_equal(rtd_track_snapshot(getpid(), &after), 0);
+    assert_true(after.valid);
+    assert_in_range(after.rss_bytes - before.rss_bytes, SEEN_BYTES - (2 << 20),
+                    SEEN_BYTES + (8 << 20));
+    assert_int_equal(after.resident_bytes, after.rss_bytes);
+    assert_true(after.virtual_bytes >= before.virtual_bytes + SEEN_BYTES);
+    assert_true(after.virtual_bytes > after.rss_bytes);
+    assert_true(after.peak_rss_bytes >= after.rss_bytes);
+    assert_true(after.peak_virtual_bytes >= SEEN_BYTES);
+    assert_true(after.data_bytes >= SEEN_BYTES && after.text_bytes > 0 && after.stack_bytes > 0);
+    assert_true(after.shared_bytes > 0 && after.shared_bytes < after.rss_bytes);
+    assert_true(after.minor_faults > 0 && after.threads >= 1);
+    assert_true(after.limit_bytes > SEEN_BYTES);
+    assert_true(after.pressure > 0.0 && after.pressure <= 1.0);
+    assert_in_range(after.time_unix_ns / 1000000000u, (uint64_t)time(NULL) - 5,
+                    (uint64_t)time(NULL) + 5);
+    munmap(seen, SEEN_BYTES);
+}
+
+static void a_process_that_is_gone_is_esrch_everywhere(void **state)
+{
+    (void)state;
+    const pid_t pid = ended_child(true);
+    struct rtd_memory_snapshot snapshot;
+    uint64_t start;
+    char text[64];
+    uint32_t tids[4];
+    assert_int_equal(rtd_track_snapshot(pid, &snapshot), -ESRCH);
+    assert_false(snapshot.valid);
+    assert_int_equal(rtd_track_start_time(pid, &start), -ESRCH);
+    assert_int_equal(rtd_track_command(pid, text, sizeof text), -ESRCH);
+    assert_int_equal(rtd_track_executable(pid, text, sizeof text), -ESRCH);
+    assert_int_equal(rtd_track_threads(pid, tids, 4), -ESRCH);
+    assert_false(rtd_track_has_seccomp(pid));
+}
+
+static void a_zombie_has_no_memory_to_report_but_a_name(void **state)
+{
+    (void)state;
+    const pid_t pid = ended_child(false);
+    struct rtd_memory_snapshot snapshot;
+    uint64_t start;
+    char text[64];
+    assert_int_equal(rtd_track_snapshot(pid, &snapshot), -ESRCH);
+    assert_int_equal(rtd_track_start_time(pid, &start), 0);
+    assert_int_equal(rtd_track_command(pid, text, sizeof text), 0);
+    assert_true(strlen(text) > 0);
+    waitpid(pid, NULL, 0);
+}
+
+static void a_name_with_brackets_and_blanks_does_not_shift_the_fields(void **state)
+{
+    (void)state;
+    char old[16];
+    uint64_t before, after;
+    assert_int_equal(prctl(PR_GET_NAME, old), 0);
+    assert_int_equal(rtd_track_start_time(getpid(), &before), 0);
+    assert_int_equal(prctl(PR_SET_NAME, ") R 1 2 (x) 3"), 0);
+    assert_int_equal(rtd_track_start_time(getpid(), &after), 0);
+    prctl(PR_SET_NAME, old);
+    assert_true(before > 0);
+    assert_int_equal(before, after);
+}
+
+static void a_command_is_one_clean_line_cut_to_size(void **state)
+{
+    (void)state;
+    char text[256], brief[8], executable[256];
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execv("/bin/sh",
+              (char *const[]){"sh", "-c", "kill -STOP $$", "a\nb\x1b[31m", "", "end", NULL});
+        _exit(127);
+    }
+    /* Wait for the exec: until then the command is our own. */
+    for (int i = 0; i < 2000; i++) {
+        assert_int_equal(rtd_track_command(pid, text, sizeof text), 0);
+        if (strncmp(text, "sh ", 3) == 0)
+            break;
+        usleep(1000);
+    }
+    assert_string_equal(text, "sh -c kill -STOP $$ a?b?[31m  end");
+    assert_int_equal(rtd_track_command(pid, brief, sizeof brief), 0);
+    assert_string_equal(brief, "sh -c s");
+    assert_int_equal(rtd_track_executable(pid, executable, sizeof executable), 0);
+    assert_true(executable[0] == '/');
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static void *wait_for_end(void *argument)
+{
+    (void)pthread_mutex_lock(argument);
+    (void)pthread_mutex_unlock(argument);
+    return NULL;
+}
+
+static void threads_are_counted_also_beyond_the_room(void **state)
+{
+    (void)state;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t threads[3];
+    uint32_t tids[8] = {0}, few[2] = {0};
+    pthread_mutex_lock(&gate);
+    const int before = rtd_track_threads(getpid(), tids, 8);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, wait_for_end, &gate), 0);
+    assert_int_equal(rtd_track_threads(getpid(), tids, 8), before + 3);
+    assert_int_equal(tids[0], getpid());
+    assert_int_equal(rtd_track_threads(getpid(), few, 2), before + 3);
+    assert_int_equal(few[1], tids[1]);
+    assert_int_equal(rtd_track_threads(getpid(), NULL, 0), before + 3);
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void numbers_are_found_by_the_start_of_a_line(void **state)
+{
+    (void)state;
+    uint64_t value = 7;
+    const char *text = "VmPeak:\t 10 kB\nVmHWM:\t 20 kB\nx VmRSS: 3\nBad: y\n";
+    assert_true(rtd_track_file_number(text, "VmHWM:", &value));
+    assert_int_equal(value, 20);
+    assert_false(rtd_track_file_number(text, "VmRSS:", &value));
+    assert_false(rtd_track_file_number(text, "Bad:", &value));
+    assert_false(rtd_track_file_number("", "VmHWM:", &value));
+    assert_false(rtd_track_file_number("n 99999999999999999999999\n", "n", &value));
+    assert_int_equal(value, 20);
+}
+
+static void put(const char *root, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void make_directory(const char *root, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void remove_tree(const char *root)
+{
+    char command[600];
+    snprintf(command, sizeof command, "rm -r '%s'", root);
+    assert_int_equal(system(command), 0);
+}
+
+static void the_tightest_limit_up_the_tree_counts(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/riptide-cgroup-XXXXXX";
+    struct rtd_track_limit limit;
+    assert_non_null(mkdtemp(root));
+    make_directory(root, "a");
+    make_directory(root, "a/b");
+    make_directory(root, "a/b/c");
+    put(root, "a/memory.max", "1000000\n");
+    put(root, "a/memory.current", "700000\n");
+    put(root, "a/memory.stat", "anon 5\ninactive_file 200000\nactive_file 1\n");
+    put(root, "a/b/memory.max", "2000000\n");
+    put(root, "a/b/memory.current", "10\n");
+    put(root, "a/b/c/memory.max", "max\n");
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/a/b/c\n", &limit), 0);
+    assert_int_equal(limit.limit_bytes, 1000000);
+    assert_int_equal(limit.usage_bytes, 500000);
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/\n", &limit), -ENOENT);
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/../x\n", &limit), -ENOENT);
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "", &limit), -ENOENT);
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "garbage\n1:\n::\n", &limit), -ENOENT);
+    remove_tree(root);
+}
+
+static void the_older_hierarchy_is_read_too(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/riptide-cgroup-XXXXXX";
+    struct rtd_track_limit limit;
+    assert_non_null(mkdtemp(root));
+    make_directory(root, "memory");
+    make_directory(root, "memory/job");
+    put(root, "memory/memory.limit_in_bytes", "9223372036854771712\n");
+    put(root, "memory/memory.usage_in_bytes", "5\n");
+    put(root, "memory/job/memory.limit_in_bytes", "4096000\n");
+    put(root, "memory/job/memory.usage_in_bytes", "1024000\n");
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "5:cpu:/job\n4:memory:/job\n0::/\n", &limit),
+                     0);
+    assert_int_equal(limit.limit_bytes, 4096000);
+    assert_int_equal(limit.usage_bytes, 1024000);
+    assert_int_equal(rtd_track_cgroup_limit_at(root, "4:memory:/\n0::/\n", &limit), -ENOENT);
+    remove_tree(root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_snapshot_of_ourselves_is_true_bytes),
+        cmocka_unit_test(a_process_that_is_gone_is_esrch_everywhere),
+        cmocka_unit_test(a_zombie_has_no_memory_to_report_but_a_name),
+        cmocka_unit_test(a_name_with_brackets_and_blanks_does_not_shift_the_fields),
+        cmocka_unit_test(a_command_is_one_clean_line_cut_to_size),
+        cmocka_unit_test(threads_are_counted_also_beyond_the_room),
+        cmocka_unit_test(numbers_are_found_by_the_start_of_a_line),
+        cmocka_unit_test(the_tightest_limit_up_the_tree_counts),
+        cmocka_unit_test(the_older_hierarchy_is_read_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
