@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what RipTide costs: programs with and without it, interleaved.
+
+Each repetition runs a program three times in rotating order: without (A), under `riptide run` (B), and
+without again (A'). CPU is user + system time of the whole process tree, RipTide's own processes included.
+The ratio of a repetition is B over the mean of A and A'; the figure is the median over repetitions with a
+bootstrap 95 % interval. A over A' is the control: it says what difference this machine can tell.
+Resident memory is measured in runs of its own, by polling, so that polling is in no time figure.
+"""
+import argparse
+import ctypes
+import json
+import math
+import os
+import platform
+import random
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+import bench_inputs  # noqa: E402
+
+MIB = 1 << 20
+PR_SET_CHILD_SUBREAPER = 36
+RESAMPLES = 2000
+RSS_RUNS = 3
+POLL_SECONDS = 0.004
+PAIR_RUNS = 9
+CALLGRIND_PAIRS = (50_000, 150_000)
+GOAL_REAL_PERCENT, GOAL_WORST_PERCENT, GOAL_RSS_MIB, GOAL_PAIR_NS = 0.5, 1.0, 5.0, 2.0
+
+
+class BenchError(Exception):
+    """A measured program did not do its work."""
+
+
+class Machine:
+    """How processes are started, placed and counted here."""
+
+    def __init__(self, pin):
+        cpus = sorted(os.sched_getaffinity(0))
+        self.all_cpus = set(cpus)
+        self.measured = {cpus[-1]} if pin and len(cpus) > 1 else self.all_cpus
+        self.others = self.all_cpus - self.measured or self.all_cpus
+        # Orphans of a measured tree come to us, so that their time is counted too.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def start(self, argv, program):
+        """Start a measured command on the measured CPU."""
+        stdin = open(program.stdin, "rb") if program.stdin else subprocess.DEVNULL
+        os.sched_setaffinity(0, self.measured)
+        try:
+            return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL, cwd=program.cwd,
+                                    env={**os.environ, **program.env})
+        finally:
+            os.sched_setaffinity(0, self.all_cpus)
+            if program.stdin:
+                stdin.close()
+
+    def drive(self, program):
+        """Load a server from another CPU, then ask it to end."""
+        deadline = time.monotonic() + 10
+        while not os.path.exists(program.socket):
+            if time.monotonic() > deadline:
+                raise BenchError("the server did not come up")
+            time.sleep(0.005)
+        os.sched_setaffinity(0, self.others)
+        subprocess.run(program.client, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(["redis-cli", "-s", program.socket, "shutdown", "nosave"],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        os.sched_setaffinity(0, self.all_cpus)
+
+    def measure(self, argv, program):
+        """Run to the end; return CPU seconds of the tree and wall seconds."""
+        began = time.perf_counter()
+        process = self.start(argv, program)
+        if program.client:
+            try:
+                self.drive(program)
+            except (BenchError, subprocess.CalledProcessError):
+                process.kill()
+                process.wait()
+                raise
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise BenchError(f"exit status {process.returncode}: {shlex.join(argv)[:200]}")
+        return usage.ru_utime + usage.ru_stime + reap_orphans(), wall
+
+
+def reap_orphans():
+    """Wait for what the tree left behind; return its CPU seconds."""
+    seconds, deadline = 0.0, time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            pid, _, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid == 0:
+            time.sleep(0.002)
+        else:
+            seconds += usage.ru_utime + usage.ru_stime
+    return seconds
+
+
+def children_of():
+    """Return pid -> children for the whole machine."""
+    tree = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as handle:
+                    parent = int(handle.read().rpartition(")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            tree.setdefault(parent, []).append(int(entry))
+    return tree
+
+
+def peak_bytes(pid):
+    """Return a process's peak resident bytes, 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as handle:
+            match = re.search(r"^VmHWM:\s*(\d+) kB", handle.read(), re.M)
+        return int(match.group(1)) * 1024 if match else 0
+    except OSError:
+        return 0
+
+
+def exe_of(pid):
+    """Return the path of a process's program."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def peaks(machine, argv, program, own_exe):
+    """Run once, polling; return the peak of the target and the sum of peaks of RipTide's processes."""
+    target_exe = os.path.realpath(shutil.which(program.argv[0]))
+    process = machine.start(argv, program)
+    driver = None
+    if program.client:
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, json.dumps(
+            [program.socket, program.client])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    target, own = 0, {}
+    while True:
+        done, _, _ = os.wait4(process.pid, os.WNOHANG)
+        if done:
+            break
+        tree, pending = children_of(), [process.pid]
+        while pending:
+            pid = pending.pop()
+            pending += tree.get(pid, [])
+            exe = exe_of(pid)
+            if exe == target_exe:
+                target = max(target, peak_bytes(pid))
+            elif exe == own_exe:
+                own[pid] = max(own.get(pid, 0), peak_bytes(pid))
+        time.sleep(POLL_SECONDS)
+    process.returncode = 0
+    if driver:
+        driver.wait()
+    reap_orphans()
+    return target, sum(own.values())
+
+
+DRIVER = """
+import json, os, subprocess, sys, time
+socket, client = json.loads(sys.argv[1])
+while not os.path.exists(socket): time.sleep(0.01)
+subprocess.run(client)
+subprocess.run(["redis-cli", "-s", socket, "shutdown", "nosave"])
+"""
+
+
+def interval(values, statistic, rng):
+    """Return a statistic with its bootstrap 95 % interval."""
+    draws = sorted(statistic(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return statistic(values), draws[int(0.025 * RESAMPLES)], draws[int(0.975 * RESAMPLES) - 1]
+
+
+def geometric(rows, rng, key="ratios"):
+    """Return the geometric mean over programs of their medians, with a bootstrap interval."""
+    def mean(samples):
+        return math.exp(statistics.fmean(math.log(statistics.median(s)) for s in samples))
+    draws = sorted(mean([rng.choices(row[key], k=len(row[key])) for row in rows])
+                   for _ in range(RESAMPLES))
+    return mean([row[key] for row in rows]), draws[int(0.025 * RESAMPLES)], \
+        draws[int(0.975 * RESAMPLES) - 1]
+
+
+def measure_program(machine, program, options, rng):
+    """Run one program all its times; return a row of figures."""
+    plain, watched = program.argv, options.prefix + program.argv
+    orders = [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2)]
+    ratios, controls, walls, base = [], [], [], []
+    machine.measure(plain, program)
+    machine.measure(watched, program)
+    for repetition in range(options.repetitions):
+        cpu, wall = [0.0] * 3, [0.0] * 3
+        for which in orders[repetition % len(orders)]:
+            cpu[which], wall[which] = machine.measure(watched if which == 1 else plain, program)
+        ratios.append(cpu[1] * 2 / (cpu[0] + cpu[2]))
+        controls.append(cpu[0] / cpu[2])
+        walls.append(wall[1] * 2 / (wall[0] + wall[2]))
+        base.append((cpu[0] + cpu[2]) / 2)
+    row = {"name": program.name, "kind": program.kind, "ratios": ratios, "controls": controls,
+           "cpu_seconds": statistics.median(base),
+           "ratio": interval(ratios, statistics.median, rng),
+           "control": interval(controls, statistics.median, rng),
+           "wall": interval(walls, statistics.median, rng)}
+    without = [peaks(machine, plain, program, options.own_exe)[0] for _ in range(RSS_RUNS)]
+    under = [peaks(machine, watched, program, options.own_exe) for _ in range(RSS_RUNS)]
+    row["added_rss_bytes"] = statistics.median(u[0] for u in under) - statistics.median(without)
+    row["own_rss_bytes"] = statistics.median(u[1] for u in under)
+    return row
+
+
+def percent(triple):
+    """Format a ratio and its interval as added percent."""
+    value, low, high = (100 * (x - 1) for x in triple)
+    return f"{value:+.2f} % ({low:+.2f} .. {high:+.2f})"
+
+
+HEADINGS = ["program", "CPU s without", "added CPU (95 % CI)", "A/A control (95 % CI)",
+            "added wall (95 % CI)", "added peak RSS", "collector's peak RSS"]
+
+
+def cells(row):
+    """Format a row."""
+    return [row["name"], f"{row['cpu_seconds']:.2f}", percent(row["ratio"]), percent(row["control"]),
+            percent(row["wall"]), f"{row['added_rss_bytes'] / MIB:+.2f} MiB",
+            f"{row['own_rss_bytes'] / MIB:.1f} MiB"]
+
+
+def pair_times(machine, options, build):
+    """Return the median ns per malloc/free pair without and with the agent, and the added median."""
+    program = os.path.join(build, "bench", "bench_pair")
+    figures = ([], [])
+    os.sched_setaffinity(0, machine.measured)
+    for _ in range(PAIR_RUNS):
+        for which, argv in enumerate(([program], options.prefix + [program])):
+            run = subprocess.run(argv, capture_output=True, text=True, check=True)
+            figures[which].append(float(run.stdout.split()[0]))
+    os.sched_setaffinity(0, machine.all_cpus)
+    added = statistics.median(b - a for a, b in zip(*figures))
+    return statistics.median(figures[0]), statistics.median(figures[1]), added
+
+
+def pair_instructions(options, build, watched):
+    """Count instructions per pair with callgrind, from two lengths of run; None without valgrind."""
+    if not shutil.which("valgrind"):
+        return None
+    program, counts = os.path.join(build, "bench", "bench_pair"), []
+    for pairs in CALLGRIND_PAIRS:
+        argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, str(pairs)]
+        run = subprocess.run((options.prefix if watched else []) + argv, capture_output=True,
+                             text=True, check=False)
+        match = re.search(r"Collected\s*:\s*(\d+)", run.stderr)
+        if run.returncode != 0 or not match:
+            return None
+        counts.append(int(match.group(1)))
+    return (counts[1] - counts[0]) / (CALLGRIND_PAIRS[1] - CALLGRIND_PAIRS[0])
+
+
+def micro(machine, options):
+    """Measure the small things; return lines of text."""
+    lines = []
+    plain, watched, added = pair_times(machine, options, options.build)
+    lines.append(f"- one 64-byte malloc and free on glibc: {plain:.2f} ns without, {watched:.2f} ns with; "
+                 f"added {added:+.2f} ns (goal: at most +{GOAL_PAIR_NS:.0f} ns)")
+    before = pair_instructions(options, options.build, False)
+    after = pair_instructions(options, options.build, True) if before is not None else None
+    if after is not None:
+        lines.append(f"- instructions of such a pair (callgrind): {before:.1f} without, {after:.1f} with; "
+                     f"added {after - before:+.1f}, the sampled ones' share included")
+    unwind = os.path.join(options.build, "bench", "bench_unwind")
+    if os.path.exists(unwind):
+        run = subprocess.run([unwind], capture_output=True, text=True, check=False)
+        lines += [f"- unwinder: {line.strip()}" for line in run.stdout.splitlines() if line.strip()]
+    return lines
+
+
+def machine_lines(options):
+    """Say where and how this was measured."""
+    def read(path, pattern):
+        try:
+            with open(path, encoding="utf-8") as handle:
+                match = re.search(pattern, handle.read(), re.M)
+            return match.group(1).strip() if match else "?"
+        except OSError:
+            return "?"
+    cpu = read("/proc/cpuinfo", r"^model name\s*:\s*(.*)$")
+    system = read("/etc/os-release", r'^PRETTY_NAME="?([^"\n]*)')
+    return [f"Measured by `make bench` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} CPUs, "
+            f"{system}, Linux {platform.release()}.",
+            f"{options.repetitions} repetitions, interleaved, in rotating order; user + system time of the "
+            "whole process tree, RipTide's own processes included."]
+
+
+def summary_lines(rows, rng):
+    """Return the sentences about the means."""
+    lines = []
+    for kind, label in (("R", "real programs"), ("M", "allocation stress")):
+        chosen = [row for row in rows if row["kind"] == kind]
+        if chosen:
+            lines.append(f"- geometric mean of the {label} ({len(chosen)}): added CPU "
+                         f"{percent(geometric(chosen, rng))}; control "
+                         f"{percent(geometric(chosen, rng, 'controls'))}")
+    real = [row for row in rows if row["kind"] == "R"]
+    if real:
+        worst = max(real, key=lambda row: row["ratio"][0])
+        memory = max(real, key=lambda row: row["added_rss_bytes"])
+        lines.append(f"- worst real program: {worst['name']}, {percent(worst['ratio'])} "
+                     f"(goals: mean at most +{GOAL_REAL_PERCENT} %, none over +{GOAL_WORST_PERCENT} %)")
+        lines.append(f"- most added peak RSS: {memory['name']}, {memory['added_rss_bytes'] / MIB:+.2f} MiB "
+                     f"(goal: at most {GOAL_RSS_MIB:.0f} MiB)")
+    return lines
+
+
+def markdown(rows, lines, options):
+    """Return the whole result as a Markdown fragment."""
+    table = ["| " + " | ".join(HEADINGS) + " |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
+    table += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    return "\n".join(machine_lines(options) + [""] + table + [""] + lines) + "\n"
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--build", default="build", help="the build folder (default: build)")
+    parser.add_argument("--repetitions", type=int, default=20, help="of each program (default: 20)")
+    parser.add_argument("--programs", help="only these, comma separated: parts of their names")
+    parser.add_argument("--markdown", metavar="FILE", help="write the result as Markdown")
+    parser.add_argument("--json", metavar="FILE", help="write every ratio")
+    parser.add_argument("--no-micro", action="store_true", help="leave out the pair and the unwinder")
+    parser.add_argument("--no-pin", action="store_true", help="let the scheduler place the programs")
+    parser.add_argument("--under", metavar="COMMAND", help="what B runs under, instead of riptide run")
+    options = parser.parse_args()
+    options.build = os.path.abspath(options.build)
+    options.own_exe = os.path.realpath(os.path.join(options.build, "src/cli/riptide"))
+    return options
+
+
+def choose(programs, wanted):
+    """Return the programs that were asked for."""
+    if not wanted:
+        return programs
+    parts = wanted.split(",")
+    return [program for program in programs if any(part in program.name for part in parts)]
+
+
+def measure_all(machine, options, work, rng):
+    """Measure every program and print its row; return the rows and whether all went well."""
+    rows, good = [], True
+    programs = bench_inputs.stress_programs(options.build) + bench_inputs.real_programs(work)
+    form = "{:14} {:>7}  {:>26}  {:>26}  {:>26}  {:>11}  {:>10}"
+    print(form.format("program", "CPU s", "added CPU (95 % CI)", "A/A control", "added wall",
+                      "peak RSS", "collector"), flush=True)
+    for program in choose(programs, options.programs):
+        try:
+            row = measure_program(machine, program, options, rng)
+        except (BenchError, subprocess.CalledProcessError) as error:
+            print(f"{program.name}: {error}", flush=True)
+            reap_orphans()
+            good = False
+            continue
+        rows.append(row)
+        print(form.format(*cells(row)), flush=True)
+    return rows, good
+
+
+def main():
+    """Measure, print, write."""
+    options = parse_arguments()
+    rng = random.Random(7)
+    machine = Machine(not options.no_pin)
+    work = tempfile.mkdtemp(prefix="riptide-bench-")
+    try:
+        default = [options.own_exe, "run", "--quiet", "--listen", "none", "-o",
+                   os.path.join(work, "bench.riptide"), "--"]
+        options.prefix = shlex.split(options.under) if options.under is not None else default
+        rows, good = measure_all(machine, options, work, rng)
+        lines = summary_lines(rows, rng)
+        if not options.no_micro:
+            lines += micro(machine, options)
+        print("\n" + "\n".join(lines))
+        if options.markdown:
+            with open(options.markdown, "w", encoding="utf-8") as out:
+                out.write(markdown(rows, lines, options))
+        if options.json:
+            with open(options.json, "w", encoding="utf-8") as out:
+                json.dump(rows, out, indent=1)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return 0 if good and rows else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
