@@ -106,23 +106,23 @@ RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
     return rtd_real.realloc(p, bytes);
 }
 
-RTD_EXPORT void *memalign(size_t alignment, size_t size)
-{
-    if (COUNT_DOWN(size))
-        return rtd_sample_memalign(alignment, size);
-    return rtd_real.memalign(alignment, size);
-}
-
-/* An alignment that the real function would refuse must reach it unchanged. */
+/* An alignment that the real function may refuse must reach it unchanged. */
 static inline int is_power_of_two(size_t x)
 {
     return x != 0 && (x & (x - 1)) == 0;
 }
 
+RTD_EXPORT void *memalign(size_t alignment, size_t size)
+{
+    if (is_power_of_two(alignment) && COUNT_DOWN(size))
+        return rtd_sample_memalign(rtd_real.memalign, alignment, size);
+    return rtd_real.memalign(alignment, size);
+}
+
 RTD_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
     if (is_power_of_two(alignment) && COUNT_DOWN(size))
-        return rtd_sample_memalign(alignment, size);
+        return rtd_sample_memalign(rtd_real.aligned_alloc, alignment, size);
     return rtd_real.aligned_alloc(alignment, size);
 }
 

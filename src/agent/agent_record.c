@@ -28,6 +28,7 @@ enum {
     INTERVAL_MAX = 4 << 20, /* bytes; adaptation stops here */
     THIN_ABOVE = RTD_SAMPLE_CAPACITY / 4 * 3,
     RELAX_BELOW = RTD_SAMPLE_CAPACITY / 8,
+    SAME_CALLER_BYTES = 64, /* from the caller's frame down to that of rtd_sample_forget() */
 };
 
 __thread struct rtd_thread_state rtd_thread_state;
@@ -81,6 +82,28 @@ static void set_up_thread(struct rtd_ledger *ledger, struct rtd_thread_state *st
     draw(ledger, state);
 }
 
+static void release_scratch(struct rtd_thread_state *state)
+{
+    if (state->scratch != 0)
+        atomic_store_explicit(&scratch_taken[state->scratch - 1], 0, memory_order_release);
+    state->scratch = 0;
+}
+
+void rtd_record_forked(void)
+{
+    for (uint32_t i = 0; i < SCRATCH_COUNT; i++)
+        if (i + 1 != rtd_thread_state.scratch)
+            atomic_store_explicit(&scratch_taken[i], 0, RELAXED);
+}
+
+static void drop_stale_guard(struct rtd_ledger *ledger, struct rtd_thread_state *state)
+{
+    release_scratch(state);
+    state->guard = 0;
+    state->drawn = RTD_LEFT_GUARDED;
+    rtd_loss_add(ledger, RTD_LOSS_GUARD_STALE, 1);
+}
+
 /*
  * Called when the countdown borrowed. Returns the ledger when this allocation is to be sampled,
  * NULL when it is to be passed through.
@@ -94,13 +117,14 @@ struct rtd_ledger *rtd_record_enter(struct rtd_thread_state *state, size_t size,
     }
     if (state->ready != atomic_load_explicit(&rtd_agent.page->ready, RELAXED)) {
         set_up_thread(ledger, state);
-        if ((uint64_t)size + 1 <= state->left) {
-            state->left -= (uint64_t)size + 1;
+        if (!__builtin_sub_overflow(state->left, (uint64_t)size + 1, &state->left))
             return NULL;
-        }
     }
+    if (state->guard != 0)
+        drop_stale_guard(ledger, state);
     state->guard = sp;
-    state->left = RTD_LEFT_MUTED;
+    state->drawn -= state->left; /* modulo 2^64: left was reduced below zero */
+    state->left = RTD_LEFT_GUARDED;
     /* A signal handler that interrupts from here on sees the mute. */
     atomic_signal_fence(memory_order_seq_cst);
     return ledger;
@@ -110,8 +134,9 @@ void rtd_record_leave(struct rtd_ledger *ledger, struct rtd_thread_state *state,
 {
     struct rtd_thread *const block = own_block(ledger, state);
     if (block != NULL) {
-        /* What this draw counted down, and what the sampled block needed beyond it. */
-        bump(&block->allocated_bytes, state->drawn + (uint64_t)size + 1);
+        /* A size beyond all address space was refused by the allocator. */
+        if (size >> RTD_PC_BITS == 0)
+            bump(&block->allocated_bytes, state->drawn);
         bump(&block->slow_mallocs, 1);
     }
     atomic_signal_fence(memory_order_seq_cst);
@@ -130,13 +155,6 @@ static uint32_t claim_scratch(uint32_t hint)
             return index;
     }
     return RTD_NONE;
-}
-
-static void release_scratch(struct rtd_thread_state *state)
-{
-    if (state->scratch != 0)
-        atomic_store_explicit(&scratch_taken[state->scratch - 1], 0, memory_order_release);
-    state->scratch = 0;
 }
 
 static uint32_t insert_stack(struct rtd_ledger *ledger, const uintptr_t *pcs, unsigned count,
@@ -256,17 +274,17 @@ void rtd_record_birth(struct rtd_ledger *ledger, struct rtd_thread_state *state,
 
 /*
  * A slow path that a signal handler left by siglongjmp() leaves its guard and the mute behind. Its
- * stack pointer then lies below the one of whoever runs on that stack later. A handler on a signal
+ * stack pointer then lies below the one of whoever runs on that stack later, or at the same height
+ * when the same function calls again. What the slow path itself calls (an allocator whose realloc()
+ * uses the public free()) and what interrupts it runs deeper than its frame. A handler on a signal
  * stack of its own runs on another stack and says nothing about the guard.
  */
 void rtd_record_repair(struct rtd_ledger *ledger, struct rtd_thread_state *state, uintptr_t sp)
 {
-    if (state->guard >= sp ||
+    if (state->guard >= sp + SAME_CALLER_BYTES ||
         rtd_unwind_stack_bounds(state->guard).high != rtd_unwind_stack_bounds(sp).high)
         return;
-    release_scratch(state);
-    state->guard = 0;
-    rtd_loss_add(ledger, RTD_LOSS_GUARD_STALE, 1);
+    drop_stale_guard(ledger, state);
     draw(ledger, state);
 }
 

@@ -33,6 +33,9 @@ void rtd_record_birth(struct rtd_ledger *ledger, struct rtd_thread_state *state,
 void rtd_record_death(struct rtd_ledger *ledger, const struct rtd_thread_state *state,
                       const struct rtd_sample_value *value);
 
+/* In the child of a fork: takes back what the parent's other threads held. */
+void rtd_record_forked(void);
+
 /* Repairs a guard that was left behind by a longjmp out of a slow path. sp: the current stack. */
 void rtd_record_repair(struct rtd_ledger *ledger, struct rtd_thread_state *state, uintptr_t sp);
 

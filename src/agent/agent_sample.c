@@ -131,14 +131,23 @@ static size_t marked_alignment(size_t alignment)
     return alignment > RTD_MARK_ALIGNMENT ? alignment : RTD_MARK_ALIGNMENT;
 }
 
-void *rtd_sample_memalign(size_t alignment, size_t size)
+/*
+ * Where a page-aligned block is refused, by lack of space or by a rule of the allocator, the call
+ * is made as the program made it: it gets its own block, or its own error.
+ */
+void *rtd_sample_memalign(rtd_memalign_fn real, size_t alignment, size_t size)
 {
     struct rtd_thread_state *const state = &rtd_thread_state;
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
     if (ledger == NULL)
-        return rtd_real.memalign(alignment, size);
-    void *const p = rtd_real.memalign(marked_alignment(alignment), size);
+        return real(alignment, size);
+    const int saved = errno;
+    void *p = rtd_real.memalign(marked_alignment(alignment), size);
+    if (p == NULL) {
+        errno = saved;
+        p = real(alignment, size);
+    }
     record_or_count(ledger, state, p, size, frame);
     rtd_record_leave(ledger, state, size);
     return p;
@@ -151,7 +160,9 @@ int rtd_sample_posix_memalign(void **out, size_t alignment, size_t size)
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
     if (ledger == NULL)
         return rtd_real.posix_memalign(out, alignment, size);
-    const int result = rtd_real.posix_memalign(out, marked_alignment(alignment), size);
+    int result = rtd_real.posix_memalign(out, marked_alignment(alignment), size);
+    if (result != 0)
+        result = rtd_real.posix_memalign(out, alignment, size);
     if (result == 0)
         record_or_count(ledger, state, *out, size, frame);
     rtd_record_leave(ledger, state, size);

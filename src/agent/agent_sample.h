@@ -21,10 +21,13 @@
 
 enum { RTD_MARK_ALIGNMENT = 4096, RTD_MARK_MASK = 0xfef };
 
+/* The real memalign() or aligned_alloc(). */
+typedef void *(*rtd_memalign_fn)(size_t alignment, size_t size);
+
 /* Entered when the thread's countdown borrowed; left was already reduced by size + 1. */
 void *rtd_sample_malloc(size_t size);
 void *rtd_sample_calloc(size_t count, size_t size);
-void *rtd_sample_memalign(size_t alignment, size_t size);
+void *rtd_sample_memalign(rtd_memalign_fn real, size_t alignment, size_t size);
 int rtd_sample_posix_memalign(void **out, size_t alignment, size_t size);
 void *rtd_sample_valloc(size_t size);
 void *rtd_sample_pvalloc(size_t size);

@@ -12,6 +12,7 @@
 #include "agent/agent_handshake.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_real.h"
+#include "agent/agent_record.h"
 #include "agent/agent_sample.h"
 #include "agent/agent_state.h"
 #include "agent/unwind_stack.h"
@@ -135,6 +136,7 @@ static void in_child(void)
                                 MREMAP_MAYMOVE | MREMAP_FIXED, (long)parent, 0);
     if (at < 0 && at > -4096)
         return;
+    rtd_record_forked();
     rtd_thread_state.ready = 0;
     rtd_thread_state.left = 0;
     begin(parent, RTD_HELLO_FORK);

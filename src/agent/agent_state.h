@@ -12,23 +12,26 @@
  *   0 at birth          -> the first allocation borrows and enters the slow path, which sets up
  *                          the thread and tests again (no allocation is sampled by construction)
  *   counting down       -> size + 1 per allocation; a borrow enters the slow path: a sample
- *   RTD_LEFT_MUTED      -> inside a slow path, or in a process without a ledger: never borrows
+ *   RTD_LEFT_GUARDED    -> inside a slow path: no signal handler allocates that much
+ *   RTD_LEFT_MUTED      -> in a process without a ledger: never borrows
  *
  * While a slow path runs, `guard` holds its stack pointer. A guard whose stack pointer lies below
  * the current one belongs to a slow path that was left by longjmp; it is repaired by the next
- * slow free (see rtd_sample_repair()).
+ * slow free (see rtd_record_repair()), at the latest when RTD_LEFT_GUARDED is used up: a thread
+ * that only ever allocates deeper than the place it jumped from must not stay blind.
  */
 #ifndef RTD_AGENT_STATE_H
 #define RTD_AGENT_STATE_H
 
 #include "ledger/ledger_writer.h"
 
-#define RTD_LEFT_MUTED (UINT64_C(1) << 62)
+#define RTD_LEFT_MUTED   (UINT64_C(1) << 62)
+#define RTD_LEFT_GUARDED (UINT64_C(1) << 28)
 
 /* Initial-exec TLS; at most 64 bytes (see the assertion). */
 struct rtd_thread_state {
     uint64_t left;     /* bytes to the next sample */
-    uint64_t drawn;    /* what left was when it was last drawn */
+    uint64_t drawn;    /* what left was when last drawn; in a slow path, the bytes counted down */
     uint64_t random;   /* splitmix64 state */
     uintptr_t guard;   /* stack pointer of the slow path under way, 0 = none */
     uint32_t interval; /* mean of the draw in left, in bytes */

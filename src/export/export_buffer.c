@@ -145,6 +145,7 @@ void rtd_buffer_put_code(struct rtd_buffer *buffer, uint32_t code)
     rtd_buffer_append(buffer, bytes, count);
 }
 
+/* Fifteen digits are enough for most values; seventeen always are. */
 bool rtd_buffer_put_double(struct rtd_buffer *buffer, double value)
 {
     char text[40];
@@ -217,22 +218,44 @@ uint32_t rtd_utf8_next(const char **text)
     return code;
 }
 
+/* How many bytes stand for themselves in a JSON string. */
+static size_t plain_bytes(const char *text)
+{
+    size_t count = 0;
+
+    while (text[count] >= 0x20 && text[count] < 0x7F && text[count] != '"' && text[count] != '\\' &&
+           text[count] != '<')
+        count++;
+    return count;
+}
+
+/* U+2028 and U+2029 end a line in JavaScript, "</" and "<!" a script element in HTML. */
+static void put_special(struct rtd_buffer *out, uint32_t code, bool opens_markup)
+{
+    if (code == '"' || code == '\\')
+        rtd_buffer_printf(out, "\\%c", (char)code);
+    else if (code == '\n')
+        rtd_buffer_puts(out, "\\n");
+    else if (code == '\t')
+        rtd_buffer_puts(out, "\\t");
+    else if (code < 0x20 || code == 0x7F || code == 0x2028 || code == 0x2029 || opens_markup)
+        rtd_buffer_printf(out, "\\u%04" PRIx32, code);
+    else
+        rtd_buffer_put_code(out, code);
+}
+
 static void put_quoted(struct rtd_buffer *out, const char *text)
 {
     rtd_buffer_putc(out, '"');
-    for (uint32_t code = rtd_utf8_next(&text); code; code = rtd_utf8_next(&text)) {
-        const bool opens_markup = code == '<' && (*text == '/' || *text == '!');
+    while (*text) {
+        /* Names are nearly all plain ASCII, and a large report holds megabytes of them. */
+        const size_t plain = plain_bytes(text);
 
-        if (code == '"' || code == '\\')
-            rtd_buffer_printf(out, "\\%c", (char)code);
-        else if (code == '\n')
-            rtd_buffer_puts(out, "\\n");
-        else if (code == '\t')
-            rtd_buffer_puts(out, "\\t");
-        else if (code < 0x20 || code == 0x7F || code == 0x2028 || code == 0x2029 || opens_markup)
-            rtd_buffer_printf(out, "\\u%04" PRIx32, code);
-        else
-            rtd_buffer_put_code(out, code);
+        rtd_buffer_append(out, text, plain);
+        text += plain;
+        const uint32_t code = rtd_utf8_next(&text);
+        if (code)
+            put_special(out, code, code == '<' && (*text == '/' || *text == '!'));
     }
     rtd_buffer_putc(out, '"');
 }

@@ -17,6 +17,7 @@
 
 enum { CHILD_SITES_MAX = 100 };
 
+/* A line is null and never 0 when it is not known: editors would open line 0. */
 static void put_line(struct rtd_json *json, uint32_t line)
 {
     if (line)
@@ -38,6 +39,7 @@ static void put_frame(struct rtd_json *json, const struct rtd_report_frame *fram
     rtd_json_end(json);
 }
 
+/* A site with the contract's keys, then ours: how well it is founded and when it was seen. */
 static void put_site(struct rtd_json *json, const struct rtd_report_site *site)
 {
     rtd_json_object(json, NULL);
@@ -134,6 +136,7 @@ static void put_target(struct rtd_json *json, const struct rtd_report_process *t
     rtd_json_end(json);
 }
 
+/* One image. An image that ended by exec reads as exited, and the flag says why. */
 static void put_process(struct rtd_json *json, const struct rtd_report_process *process,
                         bool is_target)
 {
@@ -157,6 +160,7 @@ static void put_process(struct rtd_json *json, const struct rtd_report_process *
     rtd_json_end(json);
 }
 
+/* Everything at the top level that is about the target. */
 static void put_target_figures(struct rtd_json *json, const struct rtd_report *report)
 {
     const struct rtd_report_process *const target = report->target;

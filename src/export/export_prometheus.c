@@ -22,6 +22,7 @@
 
 enum { COMPONENTS_MAX = 100 };
 
+/* The two comment lines that open each family. */
 static void put_family(struct rtd_buffer *out, const char *name, const char *type, const char *help)
 {
     rtd_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -55,6 +56,7 @@ static void put_uint(struct rtd_buffer *out, const char *name, const char *help,
     rtd_buffer_printf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+/* A gauge that is left out as a whole when the figure is not finite. */
 static void put_double(struct rtd_buffer *out, const char *name, const char *help, double value)
 {
     const size_t before = out->length_bytes;
@@ -121,6 +123,7 @@ static void put_memory(struct rtd_buffer *out, const struct rtd_memory_snapshot 
     put_labelled(out, "riptide_page_faults_total", "type", "minor", memory->minor_faults);
 }
 
+/* What the agent's samples say; never called for a blind target. */
 static void put_heap(struct rtd_buffer *out, const struct rtd_report_process *target)
 {
     const struct rtd_estimate live = target->totals.live_bytes;
@@ -260,6 +263,7 @@ static void put_components(struct rtd_buffer *out, const struct rtd_report_proce
                          "Allocations since the start by component (estimate).", ALLOCATIONS);
 }
 
+/* Rejected records are a gauge: each reading of the ledger counts them anew. */
 static void put_losses(struct rtd_buffer *out, const struct rtd_report *report)
 {
     put_family(out, "riptide_losses_total", "counter", "What RipTide could not record, by reason.");

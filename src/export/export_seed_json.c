@@ -59,6 +59,7 @@ void rtd_export_put_operations(struct rtd_json *json, const char *key,
     rtd_json_end(json);
 }
 
+/* The figure, or null. */
 static void put_known_uint(struct rtd_json *json, const char *key, bool known, uint64_t value)
 {
     if (known)
@@ -93,6 +94,7 @@ static void put_faults(struct rtd_json *json, const struct rtd_memory_snapshot *
     rtd_json_end(json);
 }
 
+/* Pressure is a ratio to the limit and means nothing without one. */
 static void put_limit(struct rtd_json *json, const struct rtd_memory_snapshot *memory)
 {
     const bool known = memory->valid && memory->limit_bytes != 0;
@@ -140,6 +142,7 @@ void rtd_export_put_memory(struct rtd_json *json, const char *key,
     rtd_json_end(json);
 }
 
+/* The seed's LeakInfo. A leak whose component has no sampled site left has no place. */
 static void put_leak(struct rtd_json *json, const struct rtd_report_leak *leak)
 {
     const struct rtd_report_site *const site = leak->site_ref;
@@ -210,6 +213,7 @@ static void put_lifetimes(struct rtd_json *json, const struct rtd_report_allocat
     rtd_json_end(json);
 }
 
+/* The labels are the seed's, to the letter; the counts are estimates, rounded. */
 static void put_distribution(struct rtd_json *json,
                              const struct rtd_report_allocations *allocations)
 {

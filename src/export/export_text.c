@@ -56,6 +56,7 @@ static void put_warning(const struct rtd_text *text, const char *word, const cha
     rtd_text_plain(text);
 }
 
+/* Target, fate and mode, then whatever limits the rest of the report. */
 static void put_head(const struct rtd_text *text, const struct rtd_report *report)
 {
     const struct rtd_report_process *const target = report->target;
@@ -164,6 +165,7 @@ static void put_table(const struct rtd_text *text, const struct rtd_report_proce
     }
 }
 
+/* One frame a line, in full: here a place must be complete enough to be pasted elsewhere. */
 static void put_stack(const struct rtd_text *text, const struct rtd_report_site *site)
 {
     for (uint32_t i = 0; i < site->frame_count; i++) {
@@ -216,6 +218,7 @@ static void put_reason(const struct rtd_text *text, const char *reason)
         rtd_buffer_putc(text->out, *reason == '_' ? ' ' : *reason);
 }
 
+/* Component and growth, the line to look at, and why it is listed. */
 static void put_leak(const struct rtd_text *text, const struct rtd_report_leak *leak)
 {
     rtd_buffer_puts(text->out, "  ");
@@ -280,6 +283,7 @@ static void put_size(const struct rtd_text *text, const char *name, uint64_t byt
         rtd_buffer_printf(text->out, "  %-10s   unknown\n", name);
 }
 
+/* The kernel's view, read while the process lived: it also counts what is not heap. */
 static void put_memory(const struct rtd_text *text, const struct rtd_report_process *target)
 {
     const struct rtd_memory_snapshot *const memory = &target->memory;
@@ -307,6 +311,7 @@ static void put_memory(const struct rtd_text *text, const struct rtd_report_proc
     rtd_buffer_printf(text->out, "  %-10s %9u\n", "threads", (unsigned)memory->threads);
 }
 
+/* A row for another image; what a blind one holds is unknown, not nothing. */
 static void put_process(const struct rtd_text *text, const struct rtd_report_process *process)
 {
     const struct rtd_process_meta *const meta = &process->meta;

@@ -39,6 +39,7 @@ void rtd_text_plain(const struct rtd_text *text)
         rtd_buffer_puts(text->out, "\033[0m");
 }
 
+/* The next code point as it may be shown; 0 at the end. */
 static uint32_t next_clean(const char **name)
 {
     const uint32_t code = rtd_utf8_next(name);
@@ -187,6 +188,7 @@ struct rtd_text_place rtd_text_place_of(const struct rtd_report_site *site)
     return place;
 }
 
+/* The figures of every table stand in the same columns, so that reports can be compared. */
 static void put_heading(const struct rtd_text *text, const char *last_columns)
 {
     rtd_text_style(text, RTD_STYLE_HEAD);
@@ -318,6 +320,7 @@ static void finish_row(struct module_row *row)
     live->high = live->value + (uint64_t)sqrt(row->above);
 }
 
+/* Merges neighbours of the same module; returns how many rows are left, most live first. */
 static uint32_t group_rows(struct module_row *rows, uint32_t count)
 {
     uint32_t groups = 0;

@@ -181,7 +181,7 @@ static int decode_values(struct rtd_decode_process *process, struct rtd_cursor *
         return -ENOMEM;
     }
     /* The shortest payload there can be, so that the fields below are all there. */
-    if (in->left < 136) {
+    if (in->left < 128) {
         return -EBADMSG;
     }
     image->created_unix_ns = rtd_cursor_get_u64(in);

@@ -184,41 +184,57 @@ static bool is_known_type(uint16_t type)
     return type >= RTD_BLOCK_META && type <= RTD_BLOCK_FINISH;
 }
 
-/* Reads the block at reading->offset. 0, -EBADMSG (damage was set), or an errno that ends all. */
-static int read_block(struct reading *reading)
+/*
+ * Reads header and payload of the block at reading->offset. 0, -EBADMSG when it is cut or damaged
+ * (damage is set), or an errno that ends all.
+ */
+static int load_block(struct reading *reading, struct rtd_block_header *header)
 {
+    static const char *const cut = "ends in the middle of a block";
     uint8_t bytes[RTD_BLOCK_HEADER_BYTES];
-    struct rtd_block_header header;
     const uint64_t left = reading->size - reading->offset;
+    int error = left < sizeof(bytes) ? -EBADMSG
+                                     : read_at(reading->fd, bytes, sizeof(bytes), reading->offset);
 
-    if (left < sizeof(bytes)) {
-        set_damage(reading, "ends in the middle of a block");
+    if (error == 0 && rtd_block_header_decode(bytes, header) != 0) {
+        set_damage(reading, "has a damaged block");
         return -EBADMSG;
     }
-    int error = read_at(reading->fd, bytes, sizeof(bytes), reading->offset);
-    if (error != 0 || rtd_block_header_decode(bytes, &header) != 0) {
-        set_damage(reading,
-                   error == -EBADMSG ? "ends in the middle of a block" : "has a damaged block");
-        return -EBADMSG;
-    }
-    if (header.stored_bytes > left - sizeof(bytes)) {
-        set_damage(reading, "ends in the middle of a block");
+    if (error != 0 || header->stored_bytes > left - sizeof(bytes)) {
+        set_damage(reading, error == 0 || error == -EBADMSG ? cut : "cannot be read");
         return -EBADMSG;
     }
     rtd_block_buffer_clear(&reading->stored);
+    /* One more, for an empty payload needs an address too. */
     uint8_t *const stored =
-        rtd_block_buffer_reserve(&reading->stored, (size_t)header.stored_bytes + 1);
+        rtd_block_buffer_reserve(&reading->stored, (size_t)header->stored_bytes + 1);
     if (stored == NULL) {
         return -ENOMEM;
     }
-    error = read_at(reading->fd, stored, header.stored_bytes, reading->offset + sizeof(bytes));
-    if (error != 0 || rtd_block_crc(bytes, stored, header.stored_bytes) != header.crc) {
-        set_damage(reading,
-                   error == -EBADMSG ? "ends in the middle of a block" : "has a damaged block");
+    error = read_at(reading->fd, stored, header->stored_bytes, reading->offset + sizeof(bytes));
+    if (error != 0) {
+        set_damage(reading, error == -EBADMSG ? cut : "cannot be read");
         return -EBADMSG;
     }
+    if (rtd_block_crc(bytes, stored, header->stored_bytes) != header->crc) {
+        set_damage(reading, "has a damaged block");
+        return -EBADMSG;
+    }
+    return 0;
+}
+
+/* Reads and applies the block at reading->offset and moves on; the results of load_block(). */
+static int read_block(struct reading *reading)
+{
+    struct rtd_block_header header = {0};
+    int error = load_block(reading, &header);
+
+    if (error != 0) {
+        return error;
+    }
     if (is_known_type(header.type)) {
-        const uint8_t *const plain = rtd_block_payload(&header, stored, &reading->scratch, &error);
+        const uint8_t *const plain =
+            rtd_block_payload(&header, reading->stored.bytes, &reading->scratch, &error);
         if (plain != NULL) {
             struct rtd_cursor in = {.at = plain, .left = header.plain_bytes};
             error = apply_payload(reading, &header, &in);
@@ -233,7 +249,7 @@ static int read_block(struct reading *reading)
     if (header.lost_writes > reading->recording->lost_writes) {
         reading->recording->lost_writes = header.lost_writes;
     }
-    reading->offset += sizeof(bytes) + header.stored_bytes;
+    reading->offset += RTD_BLOCK_HEADER_BYTES + header.stored_bytes;
     return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -51,6 +52,29 @@ static int open_memfd(void)
     return fd < 0 ? -errno : fd;
 }
 
+/*
+ * Sizes the file and reserves its memory: what fails here is an errno, and no SIGBUS later. Under
+ * RLIMIT_FSIZE the kernel also sends SIGXFSZ, which would end the collector; blocked, it does not.
+ */
+static int reserve_bytes(int fd)
+{
+    const struct timespec at_once = {0};
+    sigset_t set, before;
+    int error = 0;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    if (fallocate(fd, 0, 0, (off_t)RTD_LEDGER_BYTES) != 0) {
+        error = -errno;
+    }
+    if (error == -EFBIG && sigismember(&before, SIGXFSZ) == 0) {
+        (void)sigtimedwait(&set, NULL, &at_once);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 /* Gives the mapping its pages; a kernel without the advice gets a write to each. */
 static int touch_pages(void *mapping)
 {
@@ -73,9 +97,9 @@ static int build_ledger(struct rtd_ledger_handle *out)
     if (out->fd < 0) {
         return out->fd;
     }
-    /* fallocate both sets the size and reserves the memory: its failure is an errno, no SIGBUS. */
-    if (fallocate(out->fd, 0, 0, (off_t)RTD_LEDGER_BYTES) != 0) {
-        return -errno;
+    const int reserved = reserve_bytes(out->fd);
+    if (reserved != 0) {
+        return reserved;
     }
     void *const mapping =
         mmap(NULL, RTD_LEDGER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);

@@ -162,7 +162,7 @@ struct rtd_sample {
 
 /*
  * Cumulative statistics of one site = (stack, tag). Several threads add with relaxed atomics, on
- * the slow path only. Weights are fixed point: counts in 1/256, variances in units of 4096.
+ * the slow path only. Weights are fixed point: counts in 1/256, variances in the units below.
  * A birth's weight uses the sampling interval, a death's the storage interval.
  */
 struct rtd_site_record {
@@ -173,7 +173,7 @@ struct rtd_site_record {
     _Atomic uint64_t birth_bytes;     /* sum of size / p */
     _Atomic uint64_t birth_count_q8;  /* sum of 256 / p */
     _Atomic uint64_t birth_bytes_var; /* sum of (size / p)^2 (1 - p) / 4096 */
-    _Atomic uint64_t birth_count_var; /* sum of (1 / p)^2 (1 - p) / 4096 */
+    _Atomic uint64_t birth_count_var; /* sum of 16 (1 / p)^2 (1 - p) */
     _Atomic uint64_t deaths;          /* samples */
     _Atomic uint64_t death_bytes;     /* sum of size / p */
     _Atomic uint64_t death_count_q8;  /* sum of 256 / p */

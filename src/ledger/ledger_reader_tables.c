@@ -117,7 +117,7 @@ static void copy_site(struct rtd_image_site *out, const struct rtd_site_record *
     out->birth_bytes = (double)LOAD_ACQUIRE(record->birth_bytes);
     out->birth_count = (double)LOAD_ACQUIRE(record->birth_count_q8) / 256;
     out->birth_bytes_var = (double)LOAD_ACQUIRE(record->birth_bytes_var) * 4096;
-    out->birth_count_var = (double)LOAD_ACQUIRE(record->birth_count_var) * 4096;
+    out->birth_count_var = (double)LOAD_ACQUIRE(record->birth_count_var) / 16;
     out->first_ms = LOAD(record->first_ms);
     out->last_ms = LOAD(record->last_ms);
     /* Births last: what counts a subset of them is older, and so not larger. */

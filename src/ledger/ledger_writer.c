@@ -114,6 +114,16 @@ uint64_t rtd_sample_weight(uint64_t size, uint32_t interval)
     return (uint64_t)((double)size / probability(size, interval) + 0.5);
 }
 
+/*
+ * A number in [0, 1) that is spread evenly over successive births (multiples of the golden ratio).
+ * Added before a variance is cut to its unit, it keeps the sum right where each term alone would
+ * be cut to nothing.
+ */
+static double rounding_dither(uint64_t births)
+{
+    return (double)((births * UINT64_C(0x9e3779b97f4a7c15)) >> 11) * 0x1p-53;
+}
+
 void rtd_site_birth(struct rtd_ledger *ledger, uint32_t site, const struct rtd_site_event *event)
 {
     struct rtd_site_record *const record = &ledger->sites[site];
@@ -122,15 +132,17 @@ void rtd_site_birth(struct rtd_ledger *ledger, uint32_t site, const struct rtd_s
     const double count = 1.0 / p;
     const uint64_t count_q8 = (uint64_t)(count * 256.0 + 0.5);
 
-    if (atomic_fetch_add_explicit(&record->births, 1, RELAXED) == 0)
+    const uint64_t births = atomic_fetch_add_explicit(&record->births, 1, RELAXED);
+    const double dither = rounding_dither(births);
+    if (births == 0)
         atomic_store_explicit(&record->first_ms, event->now_ms, RELAXED);
     atomic_store_explicit(&record->last_ms, event->now_ms, RELAXED);
     atomic_fetch_add_explicit(&record->birth_bytes, (uint64_t)(bytes + 0.5), RELAXED);
     atomic_fetch_add_explicit(&record->birth_count_q8, count_q8, RELAXED);
     atomic_fetch_add_explicit(&record->birth_bytes_var,
-                              (uint64_t)(bytes * bytes * (1.0 - p) / 4096.0 + 0.5), RELAXED);
+                              (uint64_t)(bytes * bytes * (1.0 - p) / 4096.0 + dither), RELAXED);
     atomic_fetch_add_explicit(&record->birth_count_var,
-                              (uint64_t)(count * count * (1.0 - p) / 4096.0 + 0.5), RELAXED);
+                              (uint64_t)(16.0 * count * count * (1.0 - p) + dither), RELAXED);
     if (event->size > 1048576)
         atomic_fetch_add_explicit(&record->large_births, 1, RELAXED);
     raise_to(&record->max_size, event->size);

@@ -76,6 +76,10 @@ static const struct route routes[] = {
 };
 RTD_STATIC_ASSERT(RTD_ARRAY_LENGTH(routes) <= RTD_PUBLISH_ANSWERS, "each route has a place");
 
+/*
+ * nosniff and the content policy keep a hostile name from becoming code, no-store keeps figures of
+ * a program out of caches, and the rest keeps other pages from framing or reading us.
+ */
 static void add_headers(struct MHD_Response *response, const char *type)
 {
     static const char *const fixed[][2] = {
@@ -110,6 +114,7 @@ static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned s
     return result;
 }
 
+/* A refusal also ends the connection: what follows on it is not worth reading. */
 static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status, const char *text)
 {
     static const char *const close_header[2] = {"Connection", "close"};
@@ -165,6 +170,7 @@ static enum MHD_Result answer_route(struct rtd_server *server, struct MHD_Connec
     return result;
 }
 
+/* Never waits: readiness is asked for often, and by machines. */
 static enum MHD_Result answer_ready(struct rtd_server *server, struct MHD_Connection *connection)
 {
     struct rtd_published *const published = rtd_board_borrow(&server->board, false);
@@ -222,6 +228,7 @@ static bool host_allowed(const struct rtd_server *server, struct MHD_Connection 
            rtd_serve_host_allowed(hosts.last, server->listener.address);
 }
 
+/* Says whether a body is announced, in either way. */
 static bool has_body(struct MHD_Connection *connection)
 {
     const char *const length =
@@ -232,6 +239,7 @@ static bool has_body(struct MHD_Connection *connection)
                                        MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
+/* Our entry for a connection, NULL if memory was short when it came. */
 static struct rtd_connection *watched(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *const info =

@@ -95,6 +95,7 @@ static void put_warning(struct rtd_buffer *out, const char *head, const char *te
     put(out, "</p>\n");
 }
 
+/* Everything up to the first figure: identity, links, and what limits the rest. */
 static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
 {
     const struct rtd_report_process *const target = report->target;
@@ -129,6 +130,7 @@ static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
         put_warning(out, report->complete ? "Note." : "Incomplete.", report->note);
 }
 
+/* The figures one looks at first; heap only where it is known. */
 static void put_cards(struct rtd_buffer *out, const struct rtd_report_process *target)
 {
     const struct rtd_memory_snapshot *const memory = &target->memory;
@@ -199,6 +201,7 @@ static void put_site_place(struct rtd_buffer *out, const struct rtd_report_site 
     put(out, "</ol></details>");
 }
 
+/* The share is of the live heap; a meter needs neither script nor style. */
 static void put_sites(struct rtd_buffer *out, const struct rtd_report_process *target)
 {
     const uint64_t total = target->totals.live_bytes.value;
@@ -275,6 +278,7 @@ static void put_leak(struct rtd_buffer *out, const struct rtd_report_leak *leak)
     put(out, "</td></tr>\n");
 }
 
+/* Potential leaks stand above the sites: they are what somebody must act on. */
 static void put_leaks(struct rtd_buffer *out, const struct rtd_report_process *target)
 {
     const struct rtd_report_leaks *const leaks = &target->leaks;
@@ -313,6 +317,7 @@ static void put_advice(struct rtd_buffer *out, const struct rtd_report_process *
     put(out, "</ul>\n");
 }
 
+/* Other images of the run; a child that cannot be seen says why. */
 static void put_processes(struct rtd_buffer *out, const struct rtd_report *report)
 {
     uint32_t shown = 0;

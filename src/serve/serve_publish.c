@@ -39,6 +39,7 @@ int rtd_board_init(struct rtd_board *board)
     return 0;
 }
 
+/* Answers still being sent live on: the library counts them. */
 static void free_published(struct rtd_published *published)
 {
     for (unsigned i = 0; i < RTD_PUBLISH_ANSWERS; i++) {
@@ -67,6 +68,7 @@ void rtd_board_stop(struct rtd_board *board)
     pthread_mutex_unlock(&board->lock);
 }
 
+/* True when nobody is left; the caller then frees it without the lock. */
 static bool drop_locked(struct rtd_published *published)
 {
     return --published->references == 0;
@@ -112,6 +114,7 @@ static void ask_locked(struct rtd_board *board, uint64_t now_ms)
     (void)eventfd_write(board->wanted_fd, 1);
 }
 
+/* Until the next publication, the end of the server, or two seconds after the first wish. */
 static void wait_locked(struct rtd_board *board)
 {
     const uint64_t sequence = board->sequence;

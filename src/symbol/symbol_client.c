@@ -37,6 +37,7 @@ static void run_worker(int fd, char *const arguments[], char *const environment[
     _exit(127);
 }
 
+/* The process id, or negative errno. The child never returns from here. */
 static int fork_worker(int fd, bool exec)
 {
     char name[] = "riptide", argument[] = RTD_SYMBOL_WORKER_ARGUMENT;
@@ -108,6 +109,7 @@ uint64_t rtd_symbol_client_cpu_ns(const struct rtd_symbol_client *client)
     return (uint64_t)used.tv_sec * 1000000000U + (uint64_t)used.tv_nsec;
 }
 
+/* One packet; the kernel keeps the descriptors alive until the worker takes them. */
 static int send_question(const struct rtd_symbol_client *client, const struct rtd_symbol_ask *ask)
 {
     struct rtd_symbol_wire_question question = {.magic = RTD_SYMBOL_WIRE_MAGIC,
@@ -149,6 +151,7 @@ static int send_question(const struct rtd_symbol_client *client, const struct rt
     return 0;
 }
 
+/* For deadlines: not changed by setting the clock. */
 static int64_t now_ms(void)
 {
     struct timespec now;

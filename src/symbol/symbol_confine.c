@@ -107,6 +107,7 @@ static void put_only_if(struct filter *filter, uint32_t value, uint8_t skip)
     put(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skip));
 }
 
+/* A straight list: about sixty comparisons at most, and the common calls come first. */
 static void build_filter(struct filter *filter)
 {
     put_load(filter, offsetof(struct seccomp_data, arch));
@@ -153,6 +154,7 @@ static int install_filter(void)
 }
 #endif
 
+/* What holds also where there is no filter. */
 static void limit_resources(void)
 {
     static const struct rlimit none = {0, 0}, descriptors = {64, 64};

@@ -80,6 +80,7 @@ static int add_range(struct range_list *list, uint64_t low, uint64_t high, Dwarf
     return 0;
 }
 
+/* Every range of a unit or function; code that was split has several. */
 static int add_ranges_of(struct range_list *list, Dwarf_Die *die, Dwarf_Off value)
 {
     Dwarf_Addr base, low, high;
@@ -108,6 +109,7 @@ static void sort_ranges(struct range_list *list)
         qsort(list->ranges, list->count, sizeof(*list->ranges), compare_ranges);
 }
 
+/* The latest range that begins at or below the address and holds it. */
 static const struct range *find_range(const struct range_list *list, uint64_t address)
 {
     size_t low = 0, high = list->count;
@@ -177,6 +179,10 @@ void rtd_symbol_dwarf_free(struct rtd_symbol_dwarf *index)
     free(index);
 }
 
+/*
+ * Depth and steps are bounded because a damaged file can make the tree as deep or as long as it
+ * likes; what was found until then is used.
+ */
 static void collect(struct rtd_symbol_dwarf *index, struct unit *unit, Dwarf_Die *parent,
                     unsigned depth)
 {
@@ -198,6 +204,8 @@ static void collect(struct rtd_symbol_dwarf *index, struct unit *unit, Dwarf_Die
     } while (dwarf_siblingof(&child, &child) == 0);
 }
 
+/* Builds the second level when it is first needed, and the thorough one when that was not enough.
+ */
 static const struct range *find_function(struct rtd_symbol_dwarf *index, struct unit *unit,
                                          uint64_t address)
 {
@@ -305,6 +313,7 @@ static int line_or_before(Dwarf_Lines *lines, ptrdiff_t at, bool may_go_back)
     return line;
 }
 
+/* The line table knows the place of the address itself, in whatever is inlined there. */
 static void set_place(Dwarf_Die *unit, uint64_t address, bool may_go_back,
                       struct rtd_symbol_scratch *scratch, struct rtd_symbol_frame *frame)
 {

@@ -69,6 +69,7 @@ static int offset_of(const struct rtd_symbol_elf_file *file, uint64_t address, u
     return -ENOENT;
 }
 
+/* What one needed library says about the program. */
 static void note_library(const char *name, struct rtd_symbol_elf *out)
 {
     const char *allocator = rtd_symbol_allocator_name(name);
@@ -86,6 +87,7 @@ static void note_library(const char *name, struct rtd_symbol_elf *out)
     out->needs_ubsan |= starts_with(name, "libubsan") || starts_with(name, "libclang_rt.ubsan");
 }
 
+/* One entry of either class, widened. The tag is signed in the file format. */
 static int dynamic_entry(const struct rtd_symbol_elf_file *file, uint64_t at, Elf64_Dyn *out)
 {
     Elf32_Dyn narrow;
@@ -166,6 +168,10 @@ static void read_interpreter(const struct rtd_symbol_elf_file *file,
         out->libc = RTD_SYMBOL_LIBC_GLIBC;
 }
 
+/*
+ * Program or library: both are ET_DYN today. An interpreter or the mark of the linker (DF_1_PIE,
+ * for static ones) makes it a program.
+ */
 static void read_segments(const struct rtd_symbol_elf_file *file, struct rtd_symbol_elf *out)
 {
     struct rtd_symbol_elf_segment segment;
@@ -190,6 +196,7 @@ static void read_segments(const struct rtd_symbol_elf_file *file, struct rtd_sym
     out->is_static = out->kind == RTD_SYMBOL_ELF_PROGRAM && !has_interpreter;
 }
 
+/* What one defined symbol says about the program. */
 static void note_symbol(const char *name, struct rtd_symbol_elf *out)
 {
     if (strcmp(name, "malloc") == 0) {
@@ -225,6 +232,7 @@ static uint32_t defined_name(const struct rtd_symbol_elf_file *file, const unsig
     return narrow.st_shndx == SHN_UNDEF ? 0 : rtd_symbol_elf_file_u32(file, narrow.st_name);
 }
 
+/* In blocks, because a symbol table may be larger than what is good to hold at once. */
 static void scan_symbols(const struct rtd_symbol_elf_file *file,
                          const struct rtd_symbol_elf_section *symbols, const char *strings,
                          size_t strings_bytes, struct rtd_symbol_elf *out)
@@ -272,6 +280,7 @@ static int read_symbols(const struct rtd_symbol_elf_file *file,
     return 0;
 }
 
+/* Sections may be stripped away; then there is less to say, and it is no error. */
 static int read_sections(const struct rtd_symbol_elf_file *file, struct rtd_symbol_elf *out)
 {
     struct rtd_symbol_elf_section section;

@@ -60,6 +60,7 @@ int rtd_symbol_elf_file_read(const struct rtd_symbol_elf_file *file, uint64_t of
     return 0;
 }
 
+/* The two header readers differ in the layout they read; everything after them is common. */
 static int read_header_32(struct rtd_symbol_elf_file *file, uint32_t *names_section)
 {
     Elf32_Ehdr header;
@@ -225,6 +226,7 @@ static int settle_counts(struct rtd_symbol_elf_file *file, uint32_t *names_secti
     return 0;
 }
 
+/* Without names, what is looked up by name is not found; the rest goes on. */
 static int read_names(struct rtd_symbol_elf_file *file, uint32_t names_section)
 {
     struct rtd_symbol_elf_section section;

@@ -18,6 +18,7 @@
 
 static struct rtd_symbol_scratch scratch;
 
+/* Exactly this build id: a prefix of it is another file. */
 static bool has_build_id(Elf *elf, const uint8_t *build_id, size_t bytes)
 {
     const void *found = NULL;
@@ -143,11 +144,15 @@ static void prefer_public_name(const struct rtd_symbol_match *match, uint64_t en
 {
     const char *name = frame->function;
 
-    if (match->name && match->start == entry && name[0] == '_' && is_plain(name) &&
-        is_plain(match->name) && rtd_symbol_underscores(match->name) < rtd_symbol_underscores(name))
+    if (!match->name || match->start != entry || !is_plain(name) || !is_plain(match->name))
+        return;
+    /* __GI_ marks the C library's own way to a function that it also exports. */
+    if (strncmp(name, "__GI_", 5) == 0 ||
+        rtd_symbol_underscores(match->name) < rtd_symbol_underscores(name))
         frame->function = match->name;
 }
 
+/* Debug information first; the symbol fills in what it does not name. */
 static size_t frames_of(const struct rtd_symbol_image *image, const struct rtd_symbol_match *match,
                         struct rtd_symbol_frame frames[RTD_SYMBOL_FRAMES])
 {

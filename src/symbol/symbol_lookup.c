@@ -22,6 +22,12 @@ enum {
     UNSIZED_BYTES_MAX = 4096,
 };
 
+struct batch {
+    Elf *elf;
+    struct rtd_symbol_match *matches;
+    size_t count;
+};
+
 unsigned rtd_symbol_underscores(const char *name)
 {
     return (unsigned)strspn(name, "_");
@@ -46,6 +52,7 @@ static uint32_t rank_of(const GElf_Sym *symbol, const char *name)
     return rank;
 }
 
+/* Position of the first match whose address is not below. */
 static size_t first_at_or_above(const struct rtd_symbol_match *matches, size_t count,
                                 uint64_t address)
 {
@@ -76,6 +83,7 @@ static void improve(struct rtd_symbol_match *match, const GElf_Sym *symbol, cons
     match->end = symbol->st_size ? symbol->st_value + symbol->st_size : 0;
 }
 
+/* Function or label in an executable section; the section is remembered, symbols come in runs. */
 static int is_code(Elf *elf, const GElf_Sym *symbol, size_t *section, GElf_Shdr *header)
 {
     const unsigned type = GELF_ST_TYPE(symbol->st_info);
@@ -94,8 +102,8 @@ static int is_code(Elf *elf, const GElf_Sym *symbol, size_t *section, GElf_Shdr 
     return (header->sh_flags & SHF_EXECINSTR) != 0;
 }
 
-static void take_symbol(Elf *elf, size_t strings, const GElf_Sym *symbol, const GElf_Shdr *header,
-                        struct rtd_symbol_match *matches, size_t count)
+static void take_symbol(const struct batch *batch, size_t strings, const GElf_Sym *symbol,
+                        const GElf_Shdr *header)
 {
     uint64_t end = symbol->st_value + symbol->st_size;
 
@@ -104,18 +112,17 @@ static void take_symbol(Elf *elf, size_t strings, const GElf_Sym *symbol, const 
         if (end > header->sh_addr + header->sh_size)
             end = header->sh_addr + header->sh_size;
     }
-    size_t i = first_at_or_above(matches, count, symbol->st_value);
-    if (i == count || matches[i].offset >= end)
+    size_t i = first_at_or_above(batch->matches, batch->count, symbol->st_value);
+    if (i == batch->count || batch->matches[i].offset >= end)
         return;
-    const char *name = elf_strptr(elf, strings, symbol->st_name);
+    const char *name = elf_strptr(batch->elf, strings, symbol->st_name);
     if (!name || !name[0] || name[0] == '$' || strncmp(name, ".L", 2) == 0)
         return;
-    for (; i < count && matches[i].offset < end; i++)
-        improve(&matches[i], symbol, name);
+    for (; i < batch->count && batch->matches[i].offset < end; i++)
+        improve(&batch->matches[i], symbol, name);
 }
 
-static void take_section(Elf *elf, Elf_Scn *scn, const GElf_Shdr *table,
-                         struct rtd_symbol_match *matches, size_t count)
+static void take_section(const struct batch *batch, Elf_Scn *scn, const GElf_Shdr *table)
 {
     Elf_Data *data = elf_getdata(scn, NULL);
     size_t section = 0, symbols = table->sh_entsize ? table->sh_size / table->sh_entsize : 0;
@@ -128,21 +135,22 @@ static void take_section(Elf *elf, Elf_Scn *scn, const GElf_Shdr *table,
 
         if (!gelf_getsym(data, (int)i, &symbol))
             break;
-        if (is_code(elf, &symbol, &section, &header))
-            take_symbol(elf, table->sh_link, &symbol, &header, matches, count);
+        if (is_code(batch->elf, &symbol, &section, &header))
+            take_symbol(batch, table->sh_link, &symbol, &header);
     }
 }
 
 void rtd_symbol_lookup(Elf *elf, uint32_t section_type, struct rtd_symbol_match *matches,
                        size_t count)
 {
+    const struct batch batch = {elf, matches, count};
     Elf_Scn *scn = NULL;
 
     while ((scn = elf_nextscn(elf, scn)) != NULL) {
         GElf_Shdr header;
 
         if (gelf_getshdr(scn, &header) && header.sh_type == section_type)
-            take_section(elf, scn, &header, matches, count);
+            take_section(&batch, scn, &header);
     }
     /* A label counts for what follows it only up to the next function. */
     for (size_t i = 0; i < count; i++)

@@ -25,6 +25,7 @@ static char *take_room(struct rtd_symbol_scratch *scratch, size_t bytes)
     return room;
 }
 
+/* Only these are parsed: to the demangler, many a C name is a type. */
 static bool is_mangled(const char *name)
 {
     return strncmp(name, "_Z", 2) == 0 || strncmp(name, "_R", 2) == 0 ||

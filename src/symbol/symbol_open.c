@@ -32,6 +32,7 @@ struct build_id {
     size_t count;
 };
 
+/* The worker checks again, with another parser: this one decides what is handed over at all. */
 static bool is_wanted(int fd, const uint8_t *build_id, size_t bytes)
 {
     struct rtd_symbol_elf_file file;
@@ -61,6 +62,7 @@ static int open_checked(const char *path, int more_flags, const uint8_t *build_i
     return fd;
 }
 
+/* See the top of the header about symbolic links. */
 static int open_path(const char *path, const struct rtd_symbol_module *module)
 {
     const int fd = open_checked(path, O_NOFOLLOW, module->build_id, module->build_id_bytes);
@@ -127,6 +129,10 @@ static int open_mapping(const struct rtd_symbol_place *place, const char *path)
     return fd;
 }
 
+/*
+ * As the process sees it first, then what it really runs, then what it has mapped, then as we see
+ * it: the process may be in another mount namespace, and its files may be replaced or gone.
+ */
 static int open_main(const struct rtd_symbol_place *place)
 {
     char path[PATH_MAX], in_root[PATH_MAX + 64];
@@ -152,6 +158,7 @@ static int open_main(const struct rtd_symbol_place *place)
     return fd >= 0 ? fd : open_path(path, place->module);
 }
 
+/* The layout that every distribution uses: DIRECTORY/.build-id/xx/yyyy.debug. */
 static int open_by_build_id(const char *directory, const uint8_t *build_id, size_t bytes)
 {
     char path[PATH_MAX], hex[2 * RTD_SYMBOL_BUILD_ID_BYTES + 1] = "";
@@ -189,6 +196,7 @@ static int open_by_link(const struct rtd_symbol_place *place, const char *name,
     return fd;
 }
 
+/* A file with debug information of its own needs no other. */
 static int open_debug(const struct rtd_symbol_place *place, const struct rtd_symbol_elf_file *main)
 {
     struct rtd_symbol_elf_section section;

@@ -13,6 +13,7 @@
  */
 #include "symbol/symbol_resolver.h"
 
+#include "base/base_macros.h"
 #include "symbol/symbol_client.h"
 #include "symbol/symbol_elf.h"
 #include "symbol/symbol_open.h"
@@ -97,6 +98,7 @@ pid_t rtd_symbol_resolver_worker_pid(const struct rtd_symbol_resolver *resolver)
     return resolver->client.pid > 0 ? resolver->client.pid : 0;
 }
 
+/* Two modules with one hash would only share a failure. */
 static uint64_t hash_module(const struct rtd_symbol_module *module)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -116,6 +118,7 @@ static bool has_failed(const struct rtd_symbol_resolver *resolver, uint64_t hash
     return false;
 }
 
+/* The worker is in an unknown state: it goes, and its module is remembered. */
 static void note_failure(struct rtd_symbol_resolver *resolver,
                          const struct rtd_symbol_module *module, int err)
 {
@@ -134,6 +137,7 @@ static bool may_start(const struct rtd_symbol_resolver *resolver)
     return resolver->failures_in_a_row < FAILURES_IN_A_ROW_MAX && resolver->failures < FAILURES_MAX;
 }
 
+/* Makes sure there is a worker, a new one if the old one has worked long. */
 static int start_worker(struct rtd_symbol_resolver *resolver)
 {
     if (resolver->client.pid > 0 && rtd_symbol_client_cpu_ns(&resolver->client) > WORKER_CPU_NS)
@@ -164,10 +168,18 @@ static void take_answer(void *context, uint32_t index, const struct rtd_symbol_f
         batch->resolved++;
 }
 
+/* Whether a module is of the C library, whose debug information is not worth its price. */
 static bool is_names_only(const struct batch *batch)
 {
-    return !batch->resolver->options.c_library_lines &&
-           strcmp(rtd_symbol_allocator_name(batch->module->path), "glibc") == 0;
+    static const char *const parts[] = {"ld-linux", "libm.so.6",      "libpthread.so.0",
+                                        "libdl.so", "libresolv.so.2", "librt.so.1"};
+    const char *slash = strrchr(batch->module->path, '/');
+    const char *name = slash ? slash + 1 : batch->module->path;
+    bool is_part = strcmp(rtd_symbol_allocator_name(name), "glibc") == 0;
+
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(parts); i++)
+        is_part |= strncmp(name, parts[i], strlen(parts[i])) == 0;
+    return is_part && !batch->resolver->options.c_library_lines;
 }
 
 /* Asks the worker; -ENOENT when the module cannot be used, other codes when the worker failed. */
@@ -203,6 +215,7 @@ static int ask(struct batch *batch)
     return err;
 }
 
+/* Whatever happens, every address of the batch has an answer in the table afterwards. */
 static void run_batch(struct batch *batch)
 {
     struct rtd_symbol_resolver *resolver = batch->resolver;
@@ -238,6 +251,7 @@ static int compare_modules(const struct rtd_symbol_module *a, const struct rtd_s
     return a->build_id_bytes ? memcmp(a->build_id, b->build_id, a->build_id_bytes) : 0;
 }
 
+/* Module by module, ascending, equal questions side by side. */
 static int compare_requests(const void *a, const void *b)
 {
     const struct rtd_symbol_request *const *x = a, *const *y = b;

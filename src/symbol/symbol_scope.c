@@ -57,6 +57,7 @@ static Dwarf_Die declaration_of(const Dwarf_Die *die)
     return at;
 }
 
+/* NULL for a block or unit, which are no part of a name. */
 static const char *scope_name(Dwarf_Die *scope)
 {
     const int tag = dwarf_tag(scope);
@@ -92,6 +93,7 @@ static char *join_scopes(Dwarf_Die *scopes, int count, const char *name)
     return strdup(text);
 }
 
+/* Past the limit, names stay short. */
 static bool make_room(struct rtd_symbol_scopes *scopes)
 {
     if (scopes->count < scopes->capacity)
@@ -132,6 +134,7 @@ static const char *qualified_name(struct rtd_symbol_scopes *scopes, const Dwarf_
     return joined;
 }
 
+/* C has one scope; for it the walk would find nothing. */
 static bool has_scopes(Dwarf_Die *unit)
 {
     const int language = dwarf_srclang(unit);

@@ -63,6 +63,7 @@ struct rtd_symbol_table {
 /* Known and nothing to say: distinct from NULL. */
 static const struct rtd_symbol_frame no_frames[1] = {{"", "", 0, false}};
 
+/* FNV-1a: the texts are short, and hostile ones cost a slow table at worst. */
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
 {
     const unsigned char *p = data;
@@ -72,6 +73,7 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
     return hash;
 }
 
+/* Spreads the high bits into the low ones, which choose the slot. */
 static uint64_t hash_finish(uint64_t hash)
 {
     hash ^= hash >> 32;
@@ -113,6 +115,7 @@ static bool modules_equal(const struct rtd_symbol_module *a, const struct rtd_sy
            (a->build_id_bytes == 0 || memcmp(a->build_id, b->build_id, a->build_id_bytes) == 0);
 }
 
+/* Counts what is held, so that a table fed by a hostile recording ends at the limit. */
 static bool limit_reached(struct rtd_symbol_table *table, size_t more_bytes)
 {
     if (more_bytes <= RTD_SYMBOL_TABLE_BYTES && table->bytes <= RTD_SYMBOL_TABLE_BYTES - more_bytes)
@@ -120,6 +123,7 @@ static bool limit_reached(struct rtd_symbol_table *table, size_t more_bytes)
     return true;
 }
 
+/* Room that never moves. What is left of the old chunk when a new one begins stays unused. */
 static void *chunk_alloc(struct rtd_symbol_table *table, size_t bytes, int *err)
 {
     const size_t alignment = sizeof(max_align_t);
@@ -156,6 +160,7 @@ static uint64_t item_hash(const struct list *list, size_t item_bytes, size_t has
     return hash;
 }
 
+/* The caller made room, so there is a free slot. */
 static void slot_put(struct list *list, uint64_t hash, size_t position)
 {
     size_t slot = (size_t)hash & (list->slot_count - 1);
@@ -306,6 +311,7 @@ static uint32_t *entry_find(const struct rtd_symbol_table *table, uint32_t modul
     return NULL;
 }
 
+/* Copies with interned texts: functions and files repeat from address to address. */
 static const struct rtd_symbol_frame *frames_copy(struct rtd_symbol_table *table,
                                                   const struct rtd_symbol_frame *frames,
                                                   size_t frame_count, int *err)
@@ -352,6 +358,10 @@ void rtd_symbol_table_free(struct rtd_symbol_table *table)
     free(table);
 }
 
+/*
+ * Everything that can fail comes before the entry is appended; what was interned for an entry that
+ * then failed stays, harmless, in the table.
+ */
 static int add_entry(struct rtd_symbol_table *table, const struct rtd_symbol_module *module,
                      uint64_t offset, const struct rtd_symbol_frame *frames, size_t frame_count)
 {

@@ -106,6 +106,7 @@ static bool receive(struct worker *worker, int fds[RTD_SYMBOL_FILE_COUNT])
     return take_fds(&message, question->files, fds);
 }
 
+/* Without anybody to answer to there is nothing left to do. */
 static void send_answer(struct worker *worker, enum rtd_symbol_wire_kind kind, int status)
 {
     struct rtd_symbol_wire_answer *answer = &worker->answer;
@@ -130,6 +131,7 @@ static void send_answer(struct worker *worker, enum rtd_symbol_wire_kind kind, i
     answer->bytes = 0;
 }
 
+/* Sends a part whenever the next record does not fit. */
 static void add_record(void *context, uint32_t index, const struct rtd_symbol_frame *frames,
                        size_t frame_count)
 {
@@ -206,6 +208,10 @@ static struct slot *slot_get(struct worker *worker, int fds[RTD_SYMBOL_FILE_COUN
     return oldest;
 }
 
+/*
+ * A module that cannot be used is answered with an error and no records; a module that ends this
+ * process is answered by the end of the socket.
+ */
 static void answer_question(struct worker *worker, int fds[RTD_SYMBOL_FILE_COUNT])
 {
     const size_t count = worker->question.offset_count;

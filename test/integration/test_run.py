@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """riptide run: the program is started as it would be alone, and its status is given back."""
+import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import unittest
 
-from riptide_test import RIPTIDE, RiptideTest, free_port, main, need, wait_for
+from riptide_test import RIPTIDE, SEEDED, RiptideTest, free_port, main, need, wait_for
 
 HOLD = """
 #include <stdio.h>
@@ -209,8 +210,8 @@ class Program(RiptideTest):
     """Scripts, signals, job control, children that stay."""
 
     def test_a_script_is_observed_through_its_interpreter(self):
-        script = self.write("script", "#!/usr/bin/env python3\nx = [bytes(9999) for _ in range(9999)]\n",
-                            0o755)
+        script = self.write("script", "#!/usr/bin/env python3\n"
+                            "x = [bytes(9999) for _ in range(9999)]\n", 0o755)
         report = self.record(script, options=["--interval", "64K"])
         self.assertEqual(report["target"]["status"], "exited")
         self.assertGreater(report["totals"]["allocated_bytes"]["value"], 50e6)
@@ -280,7 +281,11 @@ void *malloc(size_t n) { void *p = heap + used; used += (n + 15) & ~(size_t)15; 
 void free(void *p) { (void)p; }
 void *calloc(size_t n, size_t m) { return malloc(n * m); }
 void *realloc(void *p, size_t n) { (void)p; return malloc(n); }
-int main(void) { for (int i = 0; i < 100; i++) (void)*(void *volatile *)&(void *){malloc(100)}; return 4; }
+int main(void) {
+    void *volatile kept;
+    for (int i = 0; i < 100; i++) kept = malloc(100);
+    return kept ? 4 : 5;
+}
 """, "-rdynamic")
         run = self.riptide("run", "--listen", "none", "-o", "own.riptide", "--", program)
         self.assertEqual(run.returncode, 4)
@@ -312,13 +317,12 @@ class Listener(RiptideTest):
         curl = need("curl")
         port = free_port()
         program = self.compile("hold", HOLD)
-        run = self.start("run", "--quiet", "--listen", f"127.0.0.1:{port}", "--interval", "32K",
+        run = self.start("run", *SEEDED, "--listen", f"127.0.0.1:{port}",
                          "--", program, "30")
         run.stdout.readline()
         def fetch(path):
             return subprocess.run([curl, "-s", "-S", "-f", f"http://127.0.0.1:{port}{path}"],
                                   stdout=subprocess.PIPE, text=True, check=True).stdout
-        import json
         memory = json.loads(fetch("/metrics/memory"))
         self.assertGreater(memory["rss_bytes"], 1 << 20)
         live = json.loads(fetch("/api/v1/report"))["totals"]["live_bytes"]
@@ -345,7 +349,7 @@ class Death(RiptideTest):
 
     def test_a_killed_program_leaves_its_last_state(self):
         program = self.compile("hold", HOLD)
-        run = self.start("run", "--quiet", "--listen", "none", "--interval", "32K", "-o",
+        run = self.start("run", *SEEDED, "-o",
                          self.path("k.riptide"), "--", program, "30")
         run.stdout.readline()
         os.kill(self.child_of(run, "hold"), signal.SIGKILL)
@@ -359,9 +363,9 @@ class Death(RiptideTest):
         self.assertTrue(report["sites"][0]["file"].endswith("hold.c"))
 
     def test_a_killed_collector_leaves_the_program_alone(self):
-        program = self.compile("hold", HOLD + "")
+        program = self.compile("hold", HOLD)
         marker = self.path("done")
-        run = self.start("run", "--quiet", "--listen", "none", "--interval", "32K", "-o",
+        run = self.start("run", *SEEDED, "-o",
                          self.path("c.riptide"), "--", "sh", "-c",
                          f"{program} 2; echo $? > {marker}")
         run.stdout.readline()
@@ -377,13 +381,32 @@ class Death(RiptideTest):
         held = max(process["totals"]["live_bytes"]["value"] for process in report["processes"])
         self.assertGreater(held, 10_000_000)
 
+    def test_a_file_size_limit_is_the_program_s_alone(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                           (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        run = self.riptide("run", "--quiet", "--listen", "none", "-o", "x.riptide", "--", "sh",
+                           "-c", "ulimit -f; exit 7", preexec_fn=limit)
+        self.assertEqual((run.returncode, run.stderr), (7, ""))
+        self.assertEqual(self.report(self.path("x.riptide"))["target"]["exit_code"], 7)
+
     def test_a_full_disk_is_said_and_the_program_runs_on(self):
-        if not os.path.exists("/dev/full"):
-            self.skipTest("no /dev/full")
-        run = self.riptide("run", "--listen", "none", "-o", "x.riptide", "--", "sh", "-c",
-                           "exit 7", preexec_fn=lambda: __import__("resource").setrlimit(
-                               __import__("resource").RLIMIT_FSIZE, (100, 100)))
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to mount a small file system")
+        disk = self.path("disk")
+        os.mkdir(disk)
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", disk],
+                               stderr=subprocess.PIPE, check=False)
+        if mount.returncode != 0:
+            self.skipTest("tmpfs cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", disk], check=False)
+        run = self.riptide("run", "--listen", "none", "--interval", "4K", "-o",
+                           os.path.join(disk, "x.riptide"), "--", "/usr/bin/python3", "-c",
+                           "import json, http.client, time; time.sleep(0.5); exit(7)")
         self.assertEqual(run.returncode, 7)
+        self.assertIn("No space left", run.stderr)
+        again = self.riptide("report", os.path.join(disk, "x.riptide"))
+        self.assertIn(again.returncode, (0, 1))
+        self.assertNotIn("Traceback", again.stderr)
 
     def test_a_fork_storm_is_survived(self):
         run = self.riptide("run", "--quiet", "--listen", "none", "-o", "s.riptide", "--", "sh",

@@ -64,7 +64,7 @@ static int fork_in_sandbox(void)
     const int forbidden[] = {SYS_socket, SYS_connect};
     install_filter(forbidden, 2, true);
     gauntlet_churn(1000, 1);
-    usleep(1200000);
+    usleep(2500000);
     const pid_t pid = fork();
     if (pid == 0) {
         gauntlet_churn(1000, 2);

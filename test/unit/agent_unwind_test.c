@@ -34,6 +34,14 @@
 #include "agent/unwind.h"
 #include "agent/unwind_stack.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_INSTRUMENTED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_INSTRUMENTED
+#endif
+#endif
+
 enum { MAX_FRAMES = 8192, PAGE = 4096 };
 
 struct stack {
@@ -548,7 +556,7 @@ static void flush_during_walks_changes_no_stack(void **state)
 }
 
 /* Painting the unused stack shows how much of it a walk with an empty cache really touches. */
-#if __OPTIMIZE__
+#ifdef __OPTIMIZE__
 enum { STACK_BUDGET_BYTES = 800 };
 #else
 enum { STACK_BUDGET_BYTES = 1600 };
@@ -579,7 +587,7 @@ static void painted_main(void)
 static void walk_with_an_empty_cache_stays_within_its_stack_budget(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef IS_INSTRUMENTED
     /* Instrumented frames are larger; the agent itself is never built so. */
     skip();
 #endif

@@ -14,11 +14,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -262,7 +264,7 @@ static void every_flipped_byte_is_found(void **state)
     char diag[256];
     int err;
 
-    const size_t step = size / 4000 + 1;
+    const size_t step = size / 2000 + 1;
     for (size_t at = 0; at < size; at += step) {
         const uint8_t flip = (uint8_t)(rtd_random_next(&random) % 255 + 1);
         const int fd = open(path, O_WRONLY);
@@ -295,7 +297,7 @@ static void damage_with_a_right_checksum_is_contained(void **state)
     char diag[256];
     int err;
 
-    for (unsigned round = 0; round < 3000; round++) {
+    for (unsigned round = 0; round < 800; round++) {
         uint8_t *const copy = malloc(size);
         memcpy(copy, bytes, size);
         /* Walks to some block, damages it and signs the damage. */
@@ -387,6 +389,55 @@ static void full_disk_loses_writes_and_nothing_else(void **state)
     rtd_support_record_free(second);
     rtd_support_record_free(record);
     free(ledger);
+}
+
+/* Writes into a file system of 256 KiB until it is full, then makes room. The child's verdict. */
+static int fill_small_disk(const char *mount_point)
+{
+    char name[160];
+    int err = 0;
+    struct rtd_ledger *const ledger = rtd_support_ledger_new();
+
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", mount_point, "tmpfs", 0, "size=256k") != 0) {
+        return 77;
+    }
+    snprintf(name, sizeof(name), "%s/run.riptide", mount_point);
+    struct rtd_recording_writer *const writer = rtd_recording_writer_open(name, &err);
+    rtd_support_ledger_fill(ledger, 1, 20000);
+    struct rtd_process_record *const record = rtd_support_record_new(ledger, 0);
+    struct rtd_process_record *const blind = rtd_support_record_new(NULL, 1);
+    if (writer == NULL || rtd_recording_write(writer, blind) <= 0 ||
+        rtd_recording_write(writer, record) != -ENOSPC) {
+        return 1;
+    }
+    if (mount("none", mount_point, NULL, MS_REMOUNT, "size=8m") != 0 ||
+        rtd_recording_write(writer, record) <= 0 || rtd_recording_finish(writer) != 0) {
+        return 2;
+    }
+    struct rtd_recording *const recording = reopened(name);
+    return recording->complete && recording->lost_writes > 0 && recording->process_count == 2 &&
+                   rtd_support_images_differ(recording->processes[0]->image, record->image) == 0
+               ? 0
+               : 3;
+}
+
+static void recording_goes_on_when_a_full_disk_has_room_again(void **state)
+{
+    (void)state;
+    int status = 0;
+    const pid_t child = fork();
+
+    if (child == 0) {
+        _exit(fill_small_disk(folder));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("mounting needs privileges\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* Changes everything that a state block holds, so that it compresses badly. */
@@ -632,6 +683,7 @@ int main(void)
         cmocka_unit_test(damage_with_a_right_checksum_is_contained),
         cmocka_unit_test(a_block_of_a_later_version_is_passed_over),
         cmocka_unit_test(full_disk_loses_writes_and_nothing_else),
+        cmocka_unit_test(recording_goes_on_when_a_full_disk_has_room_again),
         cmocka_unit_test(waste_is_rewritten_and_the_file_stays_the_same_to_a_reader),
         cmocka_unit_test(a_recording_moved_away_is_not_replaced),
         cmocka_unit_test(recording_of_a_killed_collector_holds_all_that_was_written),

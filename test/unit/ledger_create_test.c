@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -122,6 +123,21 @@ static void wrong_options_leave_nothing_behind(void **state)
     assert_null(handle.ledger);
     assert_int_equal(handle.fd, -1);
     assert_int_equal(open_descriptors(), before);
+}
+
+static void a_limit_on_file_sizes_is_an_error_and_no_signal(void **state)
+{
+    (void)state;
+    struct rtd_ledger_handle handle;
+    struct rlimit before;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit tight = {4096, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    const int error = rtd_ledger_create(&usual, &handle);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(error, -EFBIG);
+    assert_null(handle.ledger);
 }
 
 static uint64_t interval_of(const struct rtd_ledger_handle *handle)
@@ -262,6 +278,7 @@ int main(void)
         cmocka_unit_test(ledger_cannot_be_resized_or_unsealed_by_anybody),
         cmocka_unit_test(every_page_is_there_before_the_hand_over),
         cmocka_unit_test(wrong_options_leave_nothing_behind),
+        cmocka_unit_test(a_limit_on_file_sizes_is_an_error_and_no_signal),
         cmocka_unit_test(interval_is_raised_at_once_and_lowered_after_three_quiet_seconds),
         cmocka_unit_test(interval_stays_while_the_rate_is_in_the_aim),
         cmocka_unit_test(interval_settles_for_every_steady_load),

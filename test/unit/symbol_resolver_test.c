@@ -382,6 +382,23 @@ static void a_worker_killed_in_mid_question_costs_only_its_module(void **state)
     finish(&answer);
 }
 
+static void a_signal_for_the_whole_service_does_not_end_the_worker(void **state)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+    struct answer answer = start(NULL);
+
+    (void)state;
+    ask_path(&answer, program, mangled_call);
+    const pid_t worker = rtd_symbol_resolver_worker_pid(answer.resolver);
+    assert_int_equal(getsid(worker), worker);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        assert_int_equal(kill(worker, signals[i]), 0);
+    ask_path(&answer, program, inlined_call);
+    assert_inline_chain(&answer);
+    assert_int_equal(answer.stats->worker_starts, 1);
+    finish(&answer);
+}
+
 static void a_worker_that_hangs_is_ended_in_time(void **state)
 {
     struct answer answer = start(&(struct rtd_symbol_options){.module_timeout_ms = 2000});
@@ -502,6 +519,105 @@ static void lines_agree_with_addr2line(void **state)
     assert_int_equal(compare_with_addr2line(program, inlined_call - 40, inlined_call + 120), 0);
 }
 
+/* Where outer() is in a program, by its symbol. */
+static int find_outer(const char *path, uint64_t *low, uint64_t *high)
+{
+    char command[800];
+    uint64_t bytes = 0;
+
+    (void)snprintf(command, sizeof(command), "nm -S %s | grep ' outer$'", path);
+    FILE *pipe = popen(command, "r");
+    const int count = pipe ? fscanf(pipe, "%" SCNx64 " %" SCNx64, low, &bytes) : 0;
+    if (pipe)
+        (void)pclose(pipe);
+    *high = *low + bytes;
+    return count == 2 ? 0 : -1;
+}
+
+static void lines_agree_whatever_the_compiler_wrote(void **state)
+{
+    static const char *const compilers[] = {"cc -g -O2 -gdwarf-4", "cc -g1 -O2",
+                                            "cc -g -O2 -gz",       "cc -g -O0",
+                                            "clang -g -O2",        "clang -g -O2 -gdwarf-4"};
+    char path[700];
+    uint64_t low = 0, high = 0;
+
+    (void)state;
+    if (run("addr2line --version > %s/version", directory))
+        skip();
+    (void)snprintf(path, sizeof(path), "%s/variant", directory);
+    for (size_t i = 0; i < sizeof(compilers) / sizeof(compilers[0]); i++) {
+        if (run("cd %s && %s -o variant program.c 2>variant.log", directory, compilers[i]))
+            continue;
+        assert_int_equal(find_outer(path, &low, &high), 0);
+        assert_int_equal(compare_with_addr2line(path, low, high), 0);
+    }
+}
+
+static void a_lambda_is_named_by_what_is_around_it(void **state)
+{
+    static const char source[] =
+        "#include <stdio.h>\nextern const char __executable_start[];\n"
+        "namespace shop { namespace {\n"
+        "template <class F> __attribute__((noinline)) void call(F f) { f(); }\n"
+        "__attribute__((noinline)) void where() { printf(\"%lx\\n\", (unsigned long)((const char "
+        "*)__builtin_return_address(0) - 1 - __executable_start)); }\n"
+        "struct Till { __attribute__((noinline)) static void open(int x) {\n"
+        "  call([x] { where(); __asm__ volatile(\"\" :: \"r\"(x)); }); } };\n"
+        "} }\nint main(int argc, char **) { shop::Till::open(argc); }\n";
+    char path[700];
+    uint64_t address = 0;
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "%s/lambda.cpp", directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(source, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    if (run("cd %s && c++ -g -O1 -o lambda lambda.cpp 2>variant.log", directory))
+        skip();
+    (void)snprintf(path, sizeof(path), "%s/lambda", directory);
+    FILE *pipe = popen(path, "r");
+    assert_non_null(pipe);
+    assert_int_equal(fscanf(pipe, "%" SCNx64, &address), 1);
+    (void)pclose(pipe);
+    struct answer answer = start(NULL);
+    ask_path(&answer, path, address);
+    assert_true(answer.count >= 1);
+    assert_non_null(strstr(answer.frames[0].function, "open::"));
+    assert_non_null(strstr(answer.frames[0].function, "operator()"));
+    finish(&answer);
+}
+
+static void many_questions_about_several_modules_are_answered_at_once(void **state)
+{
+    enum { COUNT = 6000 };
+    static struct rtd_symbol_request requests[COUNT + 2];
+    struct answer answer = start(NULL);
+    size_t count = 0;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++)
+        requests[i] = (struct rtd_symbol_request){.module = {.path = i % 3 ? program : stripped},
+                                                  .offset = i / 2};
+    requests[COUNT] =
+        (struct rtd_symbol_request){.module = {.path = program}, .offset = inlined_call};
+    requests[COUNT + 1] = requests[COUNT];
+    assert_true(rtd_symbol_resolver_resolve(answer.resolver, answer.table, requests, COUNT + 2) >
+                0);
+    for (size_t i = 0; i < COUNT + 2; i++)
+        assert_non_null(
+            rtd_symbol_table_get(answer.table, &requests[i].module, requests[i].offset, &count));
+    assert_int_equal(count, 3);
+    assert_int_equal(answer.stats->worker_starts, 1);
+    assert_int_equal(answer.stats->modules_failed, 0);
+    assert_int_equal(answer.stats->addresses_resolved + answer.stats->addresses_unresolved,
+                     rtd_symbol_table_count(answer.table));
+    assert_int_equal(
+        rtd_symbol_resolver_resolve(answer.resolver, answer.table, requests, COUNT + 2), 0);
+    finish(&answer);
+}
+
 static uint64_t next_random(uint64_t *random_state)
 {
     *random_state = *random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -578,10 +694,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(odd_paths_are_refused_without_waiting),
         cmocka_unit_test(a_deleted_program_is_read_through_its_process),
         cmocka_unit_test(a_worker_killed_in_mid_question_costs_only_its_module),
+        cmocka_unit_test(a_signal_for_the_whole_service_does_not_end_the_worker),
         cmocka_unit_test(a_worker_that_hangs_is_ended_in_time),
         cmocka_unit_test(a_question_the_worker_may_not_ask_ends_it),
         cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(lines_agree_with_addr2line),
+        cmocka_unit_test(lines_agree_whatever_the_compiler_wrote),
+        cmocka_unit_test(a_lambda_is_named_by_what_is_around_it),
+        cmocka_unit_test(many_questions_about_several_modules_are_answered_at_once),
         cmocka_unit_test(damaged_files_never_take_the_caller_down),
     };
 

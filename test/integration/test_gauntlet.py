@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gauntlet: every legal behaviour comes out the same with the agent as without.
+
+Each case of test/support/gauntlet runs natively and under `riptide run`, once with every allocation
+sampled (the slow path all the time) and once with the default interval. Exit status, stdout and
+stderr must be equal to the byte; measured figures must be close.
+"""
+import functools
+import os
+import re
+import subprocess
+
+import riptide_test
+from riptide_test import BUILD, RIPTIDE, RiptideTest, main, need
+
+SUPPORT = os.path.join(BUILD, "test", "support")
+GAUNTLET = os.path.join(SUPPORT, "gauntlet")
+REENTRANT = os.path.join(SUPPORT, "reentrant_alloc.so")
+CASE_TIMEOUT_S = 60
+
+# Extra KiB that a figure of the observed run may have over the native one.
+RSS_SLACK_KIB = 2048
+PEAK_SLACK = 0.05
+PEAK_SLACK_KIB = 5120
+AGENT_STACK_BYTES = 1024
+
+OTHER_ALLOCATORS = {
+    "jemalloc": "libjemalloc.so.2",
+    "tcmalloc": "libtcmalloc_minimal.so.4",
+    "mimalloc": "libmimalloc.so.2",
+}
+OTHER_ALLOCATOR_CASES = [
+    "errno_kept_on_success", "huge_sizes_fail", "overflows_fail", "failing_realloc_keeps_the_block",
+    "posix_memalign_errors", "odd_alignments", "zero_sizes", "usable_size_is_writable",
+    "calloc_is_zeroed", "large_recycled_calloc_is_zeroed", "realloc_keeps_content",
+    "growth_in_small_steps", "steady_churn", "threads_600_live", "cross_thread_frees",
+    "tls_destructors_allocate", "coroutines_on_small_stacks", "fork_single", "fork_tree",
+    "fork_storm", "raw_clone", "vfork_exec", "exec_itself", "handler_allocates",
+    "plugin_comes_and_goes", "library_constructors", "exit_while_threads_allocate",
+]
+
+
+@functools.lru_cache(maxsize=None)
+def cases():
+    """Return the names of all cases."""
+    run = subprocess.run([GAUNTLET], capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+def library(name):
+    """Return the path of a shared library of the system, or None."""
+    listing = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False)
+    match = re.search(rf"^\s*{re.escape(name)} .*=> (\S+)$", listing.stdout, re.M)
+    return match.group(1) if match else None
+
+
+class Outcome:
+    """Exit status, stdout, stderr and figures of one run."""
+
+    def __init__(self, command, figures_path, env):
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=env, timeout=CASE_TIMEOUT_S, check=False)
+        # A shell's 128 + n is what riptide gives back for a signal.
+        self.status = run.returncode if run.returncode >= 0 else 128 - run.returncode
+        self.stdout, self.stderr = run.stdout, run.stderr
+        self.figures = {}
+        if os.path.exists(figures_path):
+            with open(figures_path, encoding="ascii") as handle:
+                self.figures = {name: int(value) for name, value in map(str.split, handle)}
+            os.unlink(figures_path)
+
+
+class GauntletTest(RiptideTest):
+    """Generated: one test a case, see below."""
+
+    def outcomes(self, program, name, options, preload=None):
+        """Run a case natively and observed; return both outcomes."""
+        env = dict(os.environ)
+        env.pop("LD_PRELOAD", None)
+        if preload:
+            env["LD_PRELOAD"] = preload
+        figures = self.path("figures")
+        command = [program, name, figures]
+        run = [RIPTIDE, "run", "--quiet", "--listen", "none", "-o", self.path("out.riptide"),
+               *options, "--"]
+        return Outcome(command, figures, env), Outcome(run + command, figures, env)
+
+    def assert_same(self, name, options, preload=None, program=GAUNTLET):
+        """Demand the native outcome of a case under observation."""
+        native, observed = self.outcomes(program, name, options, preload)
+        self.assertEqual(observed.stdout, native.stdout)
+        self.assertEqual(observed.stderr, native.stderr)
+        self.assertEqual(observed.status, native.status)
+        self.assert_close(native.figures, observed.figures)
+        return native, observed
+
+    def assert_close(self, native, observed):
+        """Compare the figures of both runs."""
+        self.assertEqual(set(native), set(observed))
+        for name, value in observed.items():
+            before = native[name]
+            if name == "rss_growth_kib":
+                self.assertLessEqual(value, before + RSS_SLACK_KIB, name)
+            elif name == "peak_rss_kib":
+                self.assertLessEqual(value, before * (1 + PEAK_SLACK) + PEAK_SLACK_KIB, name)
+            elif name.startswith("stack_"):
+                print(f"{name}: {before} natively, {value} observed: {value - before} for the agent")
+                self.assertLessEqual(value - before, AGENT_STACK_BYTES, name)
+
+    def both(self, name, **extra):
+        """Run a case with every allocation sampled, then with the default interval."""
+        for options in (["--interval", "1"], []):
+            with self.subTest(options=options):
+                native, _ = self.assert_same(name, options, **extra)
+        return native
+
+    def test_a_million_under_a_kill_filter_were_sampled(self):
+        """Zero system calls of the agent: the filter would have killed the program."""
+        self.assert_same("million_under_seccomp", ["--interval", "64"])
+        totals = self.report(self.path("out.riptide"))["totals"]
+        self.assertGreater(totals["allocations"]["value"], 700000)
+
+    def test_signal_anywhere_in_the_slow_path(self):
+        """An allocator that may be re-entered lets a handler interrupt each instruction of ours."""
+        for name in ("reentrant_handler_allocates", "reentrant_jump_out_of_handler"):
+            for interval in ("1", "64", "4096"):
+                with self.subTest(name=name, interval=interval):
+                    self.assert_same(name, ["--interval", interval], preload=REENTRANT)
+
+    def test_sampling_goes_on_after_a_jump_out_of_the_slow_path(self):
+        self.assert_same("reentrant_jump_out_of_handler", ["--interval", "64"], preload=REENTRANT)
+        report = self.report(self.path("out.riptide"))
+        self.assertGreater(report["losses"]["guard_stale"], 0)
+        self.assertGreater(report["totals"]["allocations"]["value"], 2000)
+
+    def test_cxx_exceptions_and_static_destructors(self):
+        program = os.path.join(SUPPORT, "gauntlet_cxx")
+        if not os.path.exists(program):
+            self.skipTest("no C++ compiler")
+        native = self.both("", program=program)
+        self.assertEqual(native.status, 5, native.stdout)
+
+    def test_system_calls_are_the_native_ones(self):
+        """strace counts them: start-up adds a handful, the run nothing but allocator noise."""
+        strace = need("strace")
+        counts = {}
+        for kind, prefix in (("native", []),
+                             ("observed", [RIPTIDE, "run", "--quiet", "--listen", "none", "-o",
+                                           self.path("out.riptide"), "--interval", "64", "--"])):
+            log = self.path(kind)
+            subprocess.run([*prefix, strace, "-f", "-c", "-o", log, GAUNTLET, "steady_churn"],
+                           check=True, stdout=subprocess.DEVNULL, timeout=CASE_TIMEOUT_S)
+            counts[kind] = self.calls_in(log)
+        extra = {name: count - counts["native"].get(name, 0)
+                 for name, count in counts["observed"].items()}
+        memory = sum(extra.pop(name, 0) for name in ("brk", "mmap", "munmap", "mremap", "madvise"))
+        self.assertLessEqual(sum(extra.values()), 24, extra)
+        self.assertLessEqual(memory, 64)
+
+    @staticmethod
+    def calls_in(log):
+        """Return the counts of an strace -c table."""
+        with open(log, encoding="ascii") as handle:
+            rows = [line.split() for line in handle]
+        return {row[-1]: int(row[3]) for row in rows
+                if len(row) >= 5 and row[0][0].isdigit() and row[-1] != "total"}
+
+
+def add_case(name):
+    """Give the class a test for one case on glibc."""
+    def test(self):
+        self.both(name)
+    setattr(GauntletTest, f"test_{name}", test)
+
+
+def add_allocator(name, file_name):
+    """Give the class a test for the subset behind another allocator."""
+    def test(self):
+        path = library(file_name)
+        if path is None:
+            self.skipTest(f"{file_name} is not installed")
+        passed = 0
+        for case in OTHER_ALLOCATOR_CASES:
+            with self.subTest(case=case):
+                native, _ = self.assert_same(case, ["--interval", "1"], preload=path)
+                passed += native.stdout.endswith(b": ok\n")
+        self.assertGreater(passed, len(OTHER_ALLOCATOR_CASES) * 3 // 4)
+        report = self.report(self.path("out.riptide"))
+        self.assertEqual(report["allocator"], name)
+    setattr(GauntletTest, f"test_behind_{name}", test)
+
+
+if os.path.exists(riptide_test.RIPTIDE) and os.path.exists(GAUNTLET):
+    for case_name in cases():
+        if not case_name.startswith("reentrant_"):
+            add_case(case_name)
+    for allocator in OTHER_ALLOCATORS.items():
+        add_allocator(*allocator)
+
+if __name__ == "__main__":
+    main()
