@@ -62,8 +62,8 @@ static void decimate(struct rtd_site_series *series)
     series->spacing_ms *= 2;
     const uint64_t real_ms = (series->times_ms[kept - 1] - series->times_ms[0]) / (kept - 1);
     /* A little less than the real distance, so that a tick that comes early is not lost. */
-    if (series->spacing_ms < real_ms - real_ms / 8)
-        series->spacing_ms = real_ms - real_ms / 8;
+    if (series->spacing_ms < real_ms - real_ms / 64)
+        series->spacing_ms = real_ms - real_ms / 64;
 }
 
 static float row_peak(const struct rtd_series_row *row, uint32_t point_count)

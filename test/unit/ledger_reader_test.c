@@ -359,8 +359,8 @@ static void scribble(struct rtd_ledger *ledger, uint64_t *random)
     const uint64_t value =
         pick & 1024 ? nasty[(pick >> 20) % RTD_ARRAY_LENGTH(nasty)] : rtd_random_next(random);
 
-    __atomic_store_n((uint64_t __attribute__((may_alias)) *)((char *)ledger + at / 8 * 8), value,
-                     __ATOMIC_RELAXED);
+    void *const place = (char *)ledger + at / 8 * 8;
+    __atomic_store_n((uint64_t __attribute__((may_alias)) *)place, value, __ATOMIC_RELAXED);
 }
 
 static void reader_survives_ten_thousand_scribbles(void **state)
