@@ -18,7 +18,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEFAULT_TOP = 20, DEFAULT_WIDTH = 100, SMALLEST_WIDTH = 60, STACKS = 5, CHILDREN = 20 };
+enum {
+    DEFAULT_TOP = 20,
+    DEFAULT_WIDTH = 100,
+    SMALLEST_WIDTH = 60,
+    STACKS = 5,
+    STACK_INNER = 10, /* frames shown from the naming one outwards */
+    STACK_OUTER = 4,  /* and from the outermost inwards */
+    CHILDREN = 20
+};
 
 /* Losses that change how figures must be read; thinning, for one, keeps them unbiased. */
 static const struct {
@@ -166,22 +174,36 @@ static void put_table(const struct rtd_text *text, const struct rtd_report_proce
 }
 
 /* One frame a line, in full: here a place must be complete enough to be pasted elsewhere. */
+static void put_frame(const struct rtd_text *text, const struct rtd_report_frame *frame, bool named)
+{
+    const struct rtd_text_place place = {frame->function, frame->file, frame->module, frame->line,
+                                         frame->offset};
+
+    rtd_buffer_puts(text->out, named ? "    > " : "      ");
+    rtd_text_place(text, &place, 0);
+    if (frame->function && !frame->file) {
+        const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
+
+        rtd_buffer_puts(text->out, "  ");
+        rtd_text_clean(text, unnamed.text);
+    }
+    rtd_buffer_puts(text->out, frame->inlined ? " (inlined)\n" : "\n");
+}
+
+/* A deep stack is shown by its two ends: who allocated, and on whose behalf. */
 static void put_stack(const struct rtd_text *text, const struct rtd_report_site *site)
 {
+    const uint32_t inner =
+        site->named_frame < site->frame_count ? site->named_frame + STACK_INNER : STACK_INNER;
+    const uint32_t hidden =
+        site->frame_count > inner + STACK_OUTER + 1 ? site->frame_count - inner - STACK_OUTER : 0;
+
     for (uint32_t i = 0; i < site->frame_count; i++) {
-        const struct rtd_report_frame *const frame = &site->frames[i];
-        const struct rtd_text_place place = {frame->function, frame->file, frame->module,
-                                             frame->line, frame->offset};
-
-        rtd_buffer_puts(text->out, i == site->named_frame ? "    > " : "      ");
-        rtd_text_place(text, &place, 0);
-        if (frame->function && !frame->file) {
-            const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
-
-            rtd_buffer_puts(text->out, "  ");
-            rtd_text_clean(text, unnamed.text);
+        if (hidden > 0 && i == inner) {
+            rtd_buffer_printf(text->out, "      ... %u more frames (--json has all)\n", hidden);
+            i += hidden;
         }
-        rtd_buffer_puts(text->out, frame->inlined ? " (inlined)\n" : "\n");
+        put_frame(text, &site->frames[i], i == site->named_frame);
     }
     if (site->frame_count == 0)
         rtd_buffer_puts(text->out, "      (no stack)\n");

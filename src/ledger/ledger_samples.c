@@ -189,7 +189,10 @@ bool rtd_sample_take(struct rtd_ledger *ledger, uint64_t address, struct rtd_sam
     return true;
 }
 
-/* Doubles one sample's interval, or removes it. True when it was removed. */
+/*
+ * Doubles one sample's interval, or removes it. True when it was removed. Whoever doubles throws
+ * the coin: two threads that thin one sample at once must not throw twice for one doubling.
+ */
 static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t *random_state)
 {
     const uint64_t address = atomic_load_explicit(address_at(ledger, slot), memory_order_acquire);
@@ -200,24 +203,41 @@ static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t *rand
     read_record(record, &value);
     if (value.interval == 0 || value.interval > UINT32_MAX / 2)
         return false;
-    const uint64_t weight = rtd_sample_weight(value.size, value.interval);
+    uint32_t before = value.interval;
+    if (!atomic_compare_exchange_strong_explicit(&record->interval, &before, value.interval * 2,
+                                                 RELAXED, RELAXED))
+        return false;
+    const uint64_t doubled = rtd_sample_weight(value.size, value.interval * 2);
+    atomic_fetch_add_explicit(&ledger->header.live_bytes,
+                              doubled - rtd_sample_weight(value.size, value.interval), RELAXED);
     const double size = (double)value.size + 1.0;
     const double keep = rtd_math_one_minus_exp_neg(size / (2.0 * value.interval)) /
                         rtd_math_one_minus_exp_neg(size / value.interval);
-    if (rtd_random_unit(random_state) <= keep) {
-        uint32_t before = value.interval;
-        if (atomic_compare_exchange_strong_explicit(&record->interval, &before, value.interval * 2,
-                                                    RELAXED, RELAXED))
-            atomic_fetch_add_explicit(&ledger->header.live_bytes,
-                                      rtd_sample_weight(value.size, value.interval * 2) - weight,
-                                      RELAXED);
+    if (rtd_random_unit(random_state) <= keep)
         return false;
-    }
     slot.second = slot.bucket != first_bucket(address);
     if (!remove_at(ledger, slot, address))
         return false;
-    live_bytes_subtract(ledger, weight);
+    live_bytes_subtract(ledger, doubled);
     return true;
+}
+
+static unsigned thin_bucket(struct rtd_ledger *ledger, uint32_t bucket, uint64_t *random_state)
+{
+    unsigned removed = 0;
+    for (uint32_t index = 0; index < RTD_BUCKET_SLOTS; index++)
+        removed += thin_one(ledger, (struct slot){bucket, index, false}, random_state);
+    return removed;
+}
+
+void rtd_sample_make_room(struct rtd_ledger *ledger, uint64_t address, uint64_t *random_state)
+{
+    unsigned removed = 0;
+    /* Blocks much larger than their interval are kept until it has grown to their size. */
+    for (int doubling = 0; doubling < 32 && removed == 0; doubling++)
+        removed = thin_bucket(ledger, first_bucket(address), random_state) +
+                  thin_bucket(ledger, second_bucket(address), random_state);
+    rtd_loss_add(ledger, RTD_LOSS_SAMPLES_THINNED, removed);
 }
 
 unsigned rtd_sample_thin(struct rtd_ledger *ledger, uint64_t *random_state)
@@ -230,8 +250,7 @@ unsigned rtd_sample_thin(struct rtd_ledger *ledger, uint64_t *random_state)
     /* First the shift: samples stored from here on already carry the doubled interval. */
     atomic_fetch_add_explicit(&ledger->header.storage_shift, 1, RELAXED);
     for (uint32_t bucket = 0; bucket < RTD_BUCKET_COUNT; bucket++)
-        for (uint32_t index = 0; index < RTD_BUCKET_SLOTS; index++)
-            removed += thin_one(ledger, (struct slot){bucket, index, false}, random_state);
+        removed += thin_bucket(ledger, bucket, random_state);
     rtd_loss_add(ledger, RTD_LOSS_SAMPLES_THINNED, removed);
     atomic_store_explicit(&ledger->header.thinning, 0, memory_order_release);
     return removed;

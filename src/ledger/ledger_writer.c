@@ -70,8 +70,9 @@ uint32_t rtd_site_insert(struct rtd_ledger *ledger, uint32_t stack, uint32_t tag
         if (site == RTD_SITE_OVERFLOW)
             site++;
         uint64_t seen = atomic_load_explicit(&ledger->sites[site].key, RELAXED);
-        if (seen == 0 && atomic_compare_exchange_strong_explicit(&ledger->sites[site].key, &seen,
-                                                                 key, RELAXED, RELAXED)) {
+        /* Release pairs with the reader's acquire load of the key. */
+        if (seen == 0 && atomic_compare_exchange_strong_explicit(
+                             &ledger->sites[site].key, &seen, key, memory_order_release, RELAXED)) {
             atomic_fetch_add_explicit(&ledger->header.site_count, 1, RELAXED);
             return site;
         }

@@ -72,6 +72,13 @@ bool rtd_sample_take(struct rtd_ledger *ledger, uint64_t address, struct rtd_sam
  */
 unsigned rtd_sample_thin(struct rtd_ledger *ledger, uint64_t *random_state);
 
+/*
+ * After RTD_SAMPLE_FULL: thins the samples in the two buckets of address alone until one of them
+ * went. Each sample carries its own interval, so estimates stay unbiased. Another thread may take
+ * the room before the caller does.
+ */
+void rtd_sample_make_room(struct rtd_ledger *ledger, uint64_t address, uint64_t *random_state);
+
 /* Weight of a sample: size / (1 - exp(-(size + 1) / interval)), rounded. */
 uint64_t rtd_sample_weight(uint64_t size, uint32_t interval);
 
