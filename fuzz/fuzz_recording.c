@@ -120,7 +120,7 @@ static size_t load_file(const char *path, uint8_t **out)
 /* Two seeds: one so small that nothing is compressed, and one with everything. */
 size_t rtd_fuzz_seed(unsigned index, uint8_t **out)
 {
-    char path[] = "/tmp/riptide-fuzz-XXXXXX";
+    char path[] = P_tmpdir "/riptide-fuzz-XXXXXX";
     int err = 0;
 
     if (index >= 2) {

@@ -104,7 +104,8 @@ def read_ledger(data):
             place[i] = len(process.sites)
             process.sites.append((key & 0xFFFFFFFF, key >> 32 & 0x7FFFFFFF, births))
     for bucket in range(4096):
-        for slot, address in enumerate(struct.unpack_from("<7Q", data, offsets[BUCKETS] + 64 * bucket)):
+        addresses = struct.unpack_from("<7Q", data, offsets[BUCKETS] + 64 * bucket)
+        for slot, address in enumerate(addresses):
             seq, interval, size, site = struct.unpack_from(
                 "<IIQI", data, offsets[SAMPLES] + 32 * (bucket * 8 + slot))
             if address > 1 and seq % 2 == 0 and interval != 0 and site in place:
@@ -116,7 +117,8 @@ def decompress(stored, size):
     """Decompress one zstd frame of known size with the system's library."""
     library = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
     library.ZSTD_decompress.restype = ctypes.c_size_t
-    library.ZSTD_decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    library.ZSTD_decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t,
+                                        ctypes.c_char_p, ctypes.c_size_t]
     plain = ctypes.create_string_buffer(size + 1)
     if library.ZSTD_decompress(plain, size, stored, len(stored)) != size:
         raise ValueError("a compressed block does not decompress")

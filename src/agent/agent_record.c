@@ -28,6 +28,7 @@ enum {
     INTERVAL_MAX = 4 << 20, /* bytes; adaptation stops here */
     THIN_ABOVE = RTD_SAMPLE_CAPACITY / 4 * 3,
     RELAX_BELOW = RTD_SAMPLE_CAPACITY / 8,
+    ROOM_ATTEMPTS = 4,      /* another thread may be faster, but hardly that often */
     SAME_CALLER_BYTES = 64, /* from the caller's frame down to that of rtd_sample_forget() */
 };
 
@@ -73,8 +74,11 @@ static void bump(_Atomic uint64_t *counter, uint64_t n)
 static void set_up_thread(struct rtd_ledger *ledger, struct rtd_thread_state *state)
 {
     state->tid = rtd_unwind_thread_id();
-    state->random = ledger->header.seed ^ ((uint64_t)state->tid * UINT64_C(0x9e3779b97f4a7c15)) ^
-                    atomic_fetch_add_explicit(&ledger->header.threads_seen, 1, RELAXED);
+    /* Hashed: states that are a few steps apart would give threads the same distances, shifted. By
+     * number and not by tid: a seed given twice samples a single thread alike. */
+    uint64_t start =
+        ledger->header.seed ^ atomic_fetch_add_explicit(&ledger->header.threads_seen, 1, RELAXED);
+    state->random = rtd_random_next(&start);
     state->block = rtd_thread_claim(ledger, state->tid, state->tid);
     state->guard = 0;
     state->scratch = 0;
@@ -239,7 +243,11 @@ static void store(struct rtd_ledger *ledger, struct rtd_thread_state *state, con
             return;
         }
     }
-    const enum rtd_sample_result result = rtd_sample_insert(ledger, (uintptr_t)block, value);
+    enum rtd_sample_result result = rtd_sample_insert(ledger, (uintptr_t)block, value);
+    for (int attempt = 0; result == RTD_SAMPLE_FULL && attempt < ROOM_ATTEMPTS; attempt++) {
+        rtd_sample_make_room(ledger, (uintptr_t)block, &state->random);
+        result = rtd_sample_insert(ledger, (uintptr_t)block, value);
+    }
     if (result == RTD_SAMPLE_REPLACED)
         rtd_loss_add(ledger, RTD_LOSS_STALE_SAMPLES, 1);
     else if (result == RTD_SAMPLE_FULL)

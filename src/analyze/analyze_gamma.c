@@ -10,32 +10,40 @@
 #include "analyze/analyze_gamma.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 enum { TERMS_MAX = 2000, STEPS_MAX = 100 };
 
 /* Beyond this shape the Wilson-Hilferty approximation is closer than 1e-5 of the value. */
 static const double LARGE_SHAPE = 500.0;
 
-/* x^shape e^-x / Gamma(shape + 1): the density's factor, and the step from shape to shape + 1. */
-static double power_term(double shape, double x)
+/* What a gamma distribution of one shape needs at every point; shape 0 is the constant 0. */
+struct shaped {
+    double shape, scale, log_factorial; /* ln Gamma(shape + 1) */
+};
+
+/* The distribution function and the density at one point: they share the costly factor. */
+struct at_point {
+    double below, density;
+};
+
+static struct shaped shape_with_scale(double shape, double scale)
 {
     int sign;
-    return exp(shape * log(x) - x - lgamma_r(shape + 1.0, &sign));
+    return (struct shaped){shape, scale, shape > 0.0 ? lgamma_r(shape + 1.0, &sign) : 0.0};
 }
 
-static double cumulative_by_series(double shape, double x)
+static double series(double shape, double x)
 {
     double term = 1.0, sum = 1.0;
-    for (int n = 1; n < TERMS_MAX && term > sum * 1e-14; n++) {
+    for (int n = 1; n < TERMS_MAX && term > sum * 1e-13; n++) {
         term *= x / (shape + n);
         sum += term;
     }
-    return sum * power_term(shape, x);
+    return sum;
 }
 
-/* 1 - P by Lentz's continued fraction, which converges fast where the series does not. */
-static double complement_by_fraction(double shape, double x)
+/* Lentz's continued fraction for the complement, which converges fast where the series does not. */
+static double fraction(double shape, double x)
 {
     double b = x + 1.0 - shape;
     double c = 1e300, d = 1.0 / b, h = d;
@@ -51,21 +59,29 @@ static double complement_by_fraction(double shape, double x)
         d = 1.0 / d;
         const double factor = d * c;
         h *= factor;
-        if (fabs(factor - 1.0) < 1e-14)
+        if (fabs(factor - 1.0) < 1e-13)
             break;
     }
-    return h * shape * power_term(shape, x);
+    return h;
+}
+
+static struct at_point evaluate(const struct shaped *gamma, double value)
+{
+    const double shape = gamma->shape, x = value / gamma->scale;
+    if (shape <= 0.0)
+        return (struct at_point){1.0, 0.0};
+    if (x <= 0.0)
+        return (struct at_point){0.0, 0.0};
+    const double factor = exp(shape * log(x) - x - gamma->log_factorial);
+    const double below =
+        x < shape + 1.0 ? factor * series(shape, x) : 1.0 - factor * shape * fraction(shape, x);
+    return (struct at_point){below, factor * shape / value};
 }
 
 double rtd_gamma_cumulative(double shape, double x)
 {
-    if (shape <= 0.0)
-        return 1.0;
-    if (x <= 0.0)
-        return 0.0;
-    if (x < shape + 1.0)
-        return cumulative_by_series(shape, x);
-    return 1.0 - complement_by_fraction(shape, x);
+    const struct shaped gamma = shape_with_scale(shape, 1.0);
+    return evaluate(&gamma, x).below;
 }
 
 /* Standard normal quantile (Acklam's central and tail fits), good to 1e-9. */
@@ -94,65 +110,61 @@ static double normal_quantile(double q)
            (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1.0);
 }
 
-/* A gamma distribution ready for evaluation; shape 0 is the constant 0. */
-struct shaped {
-    double shape, scale;
-};
-
 static struct shaped shape_of(struct rtd_gamma gamma)
 {
     if (!(gamma.mean > 0.0) || !(gamma.variance > 0.0))
-        return (struct shaped){0.0, 1.0};
-    return (struct shaped){gamma.mean * gamma.mean / gamma.variance, gamma.variance / gamma.mean};
+        return shape_with_scale(0.0, 1.0);
+    return shape_with_scale(gamma.mean * gamma.mean / gamma.variance, gamma.variance / gamma.mean);
 }
 
-static double wilson_hilferty(struct shaped gamma, double q)
+static double wilson_hilferty(const struct shaped *gamma, double q)
 {
-    if (gamma.shape <= 0.0)
+    if (gamma->shape <= 0.0)
         return 0.0;
-    const double ninth = 1.0 / (9.0 * gamma.shape);
+    const double ninth = 1.0 / (9.0 * gamma->shape);
     const double root = 1.0 - ninth + normal_quantile(q) * sqrt(ninth);
-    return root > 0.0 ? gamma.shape * gamma.scale * root * root * root : 0.0;
+    return root > 0.0 ? gamma->shape * gamma->scale * root * root * root : 0.0;
 }
 
-static double density(struct shaped gamma, double x)
+static struct at_point evaluate_mixture(const struct shaped pair[2], double x)
 {
-    if (gamma.shape <= 0.0)
-        return 0.0;
-    return gamma.shape * power_term(gamma.shape, x / gamma.scale) / x;
+    const struct at_point a = evaluate(&pair[0], x), b = evaluate(&pair[1], x);
+    return (struct at_point){0.5 * (a.below + b.below), 0.5 * (a.density + b.density)};
 }
 
-static double mixture_cumulative(const struct shaped pair[2], double x)
+/* A value that is above the quantile for every q that is asked for. */
+static double upper_end(const struct shaped pair[2])
 {
-    return 0.5 * (rtd_gamma_cumulative(pair[0].shape, x / pair[0].scale) +
-                  rtd_gamma_cumulative(pair[1].shape, x / pair[1].scale));
-}
-
-double rtd_gamma_mixture_quantile(struct rtd_gamma first, struct rtd_gamma second, double q)
-{
-    const struct shaped pair[2] = {shape_of(first), shape_of(second)};
-    double x = 0.5 * (wilson_hilferty(pair[0], q) + wilson_hilferty(pair[1], q));
-    if (pair[0].shape > LARGE_SHAPE && pair[1].shape > LARGE_SHAPE)
-        return x;
-    double low = 0.0, high = 0.0;
+    double high = 0.0;
     for (int i = 0; i < 2; i++) {
         const double limit = pair[i].scale * (pair[i].shape + 10.0 * sqrt(pair[i].shape) + 30.0);
         if (pair[i].shape > 0.0 && limit > high)
             high = limit;
     }
-    if (high <= 0.0 || mixture_cumulative(pair, high * 1e-12) >= q)
+    return high;
+}
+
+double rtd_gamma_mixture_quantile(struct rtd_gamma first, struct rtd_gamma second, double q)
+{
+    const struct shaped pair[2] = {shape_of(first), shape_of(second)};
+    double x = 0.5 * (wilson_hilferty(&pair[0], q) + wilson_hilferty(&pair[1], q));
+    if (pair[0].shape > LARGE_SHAPE && pair[1].shape > LARGE_SHAPE)
+        return x;
+    double low = 0.0, high = upper_end(pair);
+    if (high <= 0.0 || evaluate_mixture(pair, high * 1e-12).below >= q)
         return 0.0;
     /* Newton's steps, kept inside a bracket that every evaluation narrows. */
     for (int n = 0; n < STEPS_MAX && high - low > high * 1e-6; n++) {
         if (!(x > low && x < high))
             x = 0.5 * (low + high);
-        const double excess = mixture_cumulative(pair, x) - q;
-        if (excess > 0.0)
+        const struct at_point at = evaluate_mixture(pair, x);
+        if (at.below > q)
             high = x;
         else
             low = x;
-        const double move = excess / (0.5 * (density(pair[0], x) + density(pair[1], x)));
-        if (fabs(move) < x * 1e-6)
+        const double move = (at.below - q) / at.density;
+        /* The error after a step is about its square. */
+        if (fabs(move) < x * 1e-3)
             return x - move;
         x -= move;
     }

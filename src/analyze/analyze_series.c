@@ -76,21 +76,36 @@ static float row_peak(const struct rtd_series_row *row, uint32_t point_count)
     return peak;
 }
 
+/* The row that never held more than any other, remembered between newcomers. */
+struct least_row {
+    struct rtd_series_row *row;
+    float peak;
+};
+
+static struct least_row find_least(const struct rtd_site_series *series)
+{
+    struct least_row least = {&series->rows[0], row_peak(&series->rows[0], series->point_count)};
+    for (uint32_t i = 1; i < series->row_count; i++) {
+        const float peak = row_peak(&series->rows[i], series->point_count);
+        if (peak < least.peak)
+            least = (struct least_row){&series->rows[i], peak};
+    }
+    return least;
+}
+
 /* The row of a site that has none yet: a free one, or that of the site that never held more. */
-static struct rtd_series_row *new_row(struct rtd_site_series *series, double live_bytes)
+static struct rtd_series_row *new_row(struct rtd_site_series *series, struct least_row *least,
+                                      double live_bytes)
 {
     if (series->row_count < RTD_SERIES_ROWS)
         return &series->rows[series->row_count++];
-    struct rtd_series_row *least = &series->rows[0];
-    float least_peak = row_peak(least, series->point_count);
-    for (uint32_t i = 1; i < series->row_count; i++) {
-        const float peak = row_peak(&series->rows[i], series->point_count);
-        if (peak < least_peak) {
-            least = &series->rows[i];
-            least_peak = peak;
-        }
-    }
-    return live_bytes > (double)least_peak ? least : NULL;
+    if (!least->row)
+        *least = find_least(series);
+    if (live_bytes <= (double)least->peak)
+        return NULL;
+    struct rtd_series_row *row = least->row;
+    least->row = NULL;
+    return row;
 }
 
 static void add_point(struct rtd_site_series *series, const struct rtd_image *image,
@@ -107,11 +122,12 @@ static void add_point(struct rtd_site_series *series, const struct rtd_image *im
             series->rows[row].live_bytes[point] = (float)live_bytes[i];
     }
     series->point_count = point + 1;
+    struct least_row least = {0};
     for (uint32_t i = 0; i < image->site_count; i++) {
         const struct rtd_image_site *site = &image->sites[i];
         if (live_bytes[i] <= 0.0 || find_row(series, table, site) != NO_ROW)
             continue;
-        struct rtd_series_row *row = new_row(series, live_bytes[i]);
+        struct rtd_series_row *row = new_row(series, &least, live_bytes[i]);
         if (!row)
             continue;
         *row = (struct rtd_series_row){.stack = site->stack, .tag = site->tag};

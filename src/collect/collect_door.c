@@ -55,7 +55,9 @@ static void answer_hello(struct rtd_door *door, struct rtd_family *family,
                          struct rtd_caller *caller, const struct rtd_hello *hello)
 {
     struct rtd_collect_process *process = NULL;
-    const int status = rtd_family_admit(family, caller->pid, hello, &process);
+    const int status = caller->stranger && !rtd_family_knows(family, caller->pid)
+                           ? -EPERM
+                           : rtd_family_admit(family, caller->pid, hello, &process);
 
     (void)rtd_collect_socket_welcome(caller->fd, status,
                                      status == 0 ? process->ledger.handle.fd : -1);
@@ -80,7 +82,8 @@ static void hear(struct rtd_door *door, struct rtd_family *family, struct rtd_ca
         return;
     }
     if (size == (ssize_t)sizeof(message.query) && message.magic == RTD_QUERY_MAGIC &&
-        message.query.version == RTD_LEDGER_VERSION && caller->state == RTD_CALLER_CONNECTED) {
+        message.query.version == RTD_LEDGER_VERSION && !caller->stranger &&
+        caller->state == RTD_CALLER_CONNECTED) {
         caller->query = message.query;
         caller->state = RTD_CALLER_WAITING;
         caller->since_ns = rtd_collect_now_ns();
@@ -114,8 +117,9 @@ void rtd_door_accept(struct rtd_door *door, struct rtd_family *family)
 {
     for (;;) {
         pid_t pid = 0;
+        bool stranger = false;
         unsigned index = 0;
-        const int fd = rtd_collect_socket_accept(door->listener, &pid);
+        const int fd = rtd_collect_socket_accept(door->listener, &pid, &stranger);
         if (fd == -EPERM)
             continue;
         if (fd < 0)
@@ -127,8 +131,11 @@ void rtd_door_accept(struct rtd_door *door, struct rtd_family *family)
         while (door->callers[index].state != RTD_CALLER_NONE)
             index++;
         struct rtd_caller *const caller = &door->callers[index];
-        *caller = (struct rtd_caller){
-            .state = RTD_CALLER_CONNECTED, .fd = fd, .pid = pid, .since_ns = rtd_collect_now_ns()};
+        *caller = (struct rtd_caller){.state = RTD_CALLER_CONNECTED,
+                                      .fd = fd,
+                                      .pid = pid,
+                                      .stranger = stranger,
+                                      .since_ns = rtd_collect_now_ns()};
         door->caller_count++;
         /* An agent sends right after it connected: most hellos are there already. */
         hear(door, family, caller);

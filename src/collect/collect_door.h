@@ -30,6 +30,7 @@ struct rtd_caller {
     enum rtd_caller_state state;
     int fd;
     pid_t pid;
+    bool stranger; /* another user's: gets a ledger only as a descendant, and no report */
     uint64_t since_ns;
     struct rtd_query query;
     char *answer; /* owned */

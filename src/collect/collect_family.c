@@ -208,6 +208,20 @@ int rtd_family_admit(struct rtd_family *family, pid_t pid, const struct rtd_hell
     return 0;
 }
 
+static bool known_pid(const struct rtd_family *family, pid_t pid)
+{
+    for (unsigned i = 0; i < family->live_count; i++) {
+        if ((pid_t)family->live[i]->record.meta.pid == pid)
+            return true;
+    }
+    return false;
+}
+
+bool rtd_family_knows(const struct rtd_family *family, pid_t pid)
+{
+    return pid > 0 && (known_pid(family, pid) || known_pid(family, rtd_process_parent(pid)));
+}
+
 void rtd_family_gone(struct rtd_family *family, uint32_t id)
 {
     for (unsigned i = 0; i < family->live_count; i++) {
@@ -362,15 +376,6 @@ static void check_root(struct rtd_family *family, uint64_t now_ns, bool ended)
     rtd_process_blind(root, reason);
 }
 
-static bool known_pid(const struct rtd_family *family, pid_t pid)
-{
-    for (unsigned i = 0; i < family->live_count; i++) {
-        if ((pid_t)family->live[i]->record.meta.pid == pid)
-            return true;
-    }
-    return false;
-}
-
 static struct rtd_stranger *find_stranger(struct rtd_family *family, pid_t pid)
 {
     for (unsigned i = 0; i < family->stranger_count; i++) {
@@ -437,6 +442,7 @@ static void tend_process(struct rtd_family *family, struct rtd_collect_process *
 
     rtd_process_point(process, now_ns, false);
     rtd_process_series(process, now_ns);
+    rtd_watch_threads(process, now_ns);
     if (!is_root && *budget == 0)
         return;
     if (now_ns >= process->check_ns) {

@@ -82,6 +82,9 @@ struct rtd_collect_process *rtd_family_root(const struct rtd_family *family);
 int rtd_family_admit(struct rtd_family *family, pid_t pid, const struct rtd_hello *hello,
                      struct rtd_collect_process **out);
 
+/* True when pid is observed, or its parent is: it belongs to this run, whoever owns it now. */
+bool rtd_family_knows(const struct rtd_family *family, pid_t pid);
+
 /* The process of that id is dead. */
 void rtd_family_gone(struct rtd_family *family, uint32_t id);
 

@@ -57,10 +57,10 @@ void rtd_process_free(struct rtd_collect_process *process, struct rtd_pool *pool
 }
 
 /* Field 4 of /proc/PID/stat, behind the last parenthesis of the name. */
-static uint32_t parent_of(pid_t pid)
+pid_t rtd_process_parent(pid_t pid)
 {
     char path[64], text[512];
-    unsigned parent = 0;
+    int parent = 0;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     FILE *const file = fopen(path, "re");
@@ -70,7 +70,7 @@ static uint32_t parent_of(pid_t pid)
     (void)fclose(file);
     text[size] = '\0';
     const char *const end = strrchr(text, ')');
-    if (!end || sscanf(end, ") %*c %u", &parent) != 1)
+    if (!end || sscanf(end, ") %*c %d", &parent) != 1)
         return 0;
     return parent;
 }
@@ -87,9 +87,9 @@ void rtd_process_describe(struct rtd_collect_process *process)
         memcpy(meta->command, text, sizeof(text));
     if (rtd_track_executable(pid, text, sizeof(text)) >= 0 && text[0])
         memcpy(meta->executable, text, sizeof(text));
-    const uint32_t parent = parent_of(pid);
-    if (parent)
-        meta->parent_pid = parent;
+    const pid_t parent = rtd_process_parent(pid);
+    if (parent > 0)
+        meta->parent_pid = (uint32_t)parent;
 }
 
 void rtd_process_tick(const struct rtd_collect_process *process, uint64_t now_ns)

@@ -39,7 +39,7 @@ struct rtd_collect_process {
     uint64_t hello_ns; /* when the ledger was handed over, or the process was first seen */
     uint64_t adapt_ns, adapt_samples;
     uint64_t point_ns, point_spacing_ns; /* when the next point is due, and how far apart */
-    uint64_t check_ns, look_ns, reclaim_ns, series_ns;
+    uint64_t check_ns, look_ns, reclaim_ns, list_ns, series_ns;
     char *other_path; /* owned; the executable it was seen to run without a hello, or NULL */
     uint64_t other_ns;
     bool allocator_named;
@@ -52,6 +52,9 @@ struct rtd_collect_process *rtd_process_new(uint32_t id, pid_t pid);
 
 /* Closes pidfd, gives the ledger back to the pool, frees the record. NULL is allowed. */
 void rtd_process_free(struct rtd_collect_process *process, struct rtd_pool *pool);
+
+/* The parent of a live process, as the kernel says; 0 when that is not known. */
+pid_t rtd_process_parent(pid_t pid);
 
 /* Fills command, executable and start of the record from /proc, as far as it still can. */
 void rtd_process_describe(struct rtd_collect_process *process);

@@ -18,9 +18,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "collect/collect_process.h"
 #include "ledger/ledger_layout.h"
 
-enum { ANSWER_SECONDS = 30 };
+enum { ANSWER_SECONDS = 30, ANCESTOR_MAX = 32 };
 #define ANSWER_BYTES_MAX (UINT64_C(256) << 20)
 
 /* Only names of our own form are believed: the process may have put anything there. */
@@ -82,6 +83,21 @@ static int name_from_list(pid_t pid, char *name, size_t size)
     return result;
 }
 
+/* A program may have written its title over its environment (redis, nginx): then one of its
+ * ancestors is a collector, as a rule. */
+static int name_from_ancestors(pid_t pid, char *name, size_t size)
+{
+    int result = -ENOTCONN;
+
+    for (int depth = 0; result < 0 && depth < ANCESTOR_MAX; depth++) {
+        pid = rtd_process_parent(pid);
+        if (pid <= 1)
+            break;
+        result = name_from_list(pid, name, size);
+    }
+    return result;
+}
+
 static int receive_answer(int fd, char **answer, size_t *length_bytes)
 {
     struct rtd_query_answer head;
@@ -128,6 +144,8 @@ int rtd_collect_ask(pid_t pid, struct rtd_query *query, char **answer, size_t *l
             return -ESRCH;
         query->pid = (uint32_t)pid;
         result = name_from_environment(pid, name, sizeof(name));
+        if (result < 0 && name_from_ancestors(pid, name, sizeof(name)) == 0)
+            result = 0;
     }
     if (result < 0)
         return result;

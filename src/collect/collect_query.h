@@ -9,7 +9,8 @@
  *             another user's, -ETIMEDOUT, -EPROTO
  *
  * The collector is found through the process itself: the name of the socket stands in its
- * environment. The pid of `riptide run` works too: the socket's name holds it.
+ * environment, or an ancestor is its collector. The pid of `riptide run` works too: the socket's
+ * name holds it.
  */
 #ifndef RTD_COLLECT_QUERY_H
 #define RTD_COLLECT_QUERY_H

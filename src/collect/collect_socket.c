@@ -62,8 +62,11 @@ int rtd_collect_socket_open(char *name, size_t size)
     return fd;
 }
 
-/* Ours, or we are root, or they are: root may look at everything anyway. */
-static int peer_allowed(int fd, pid_t *pid)
+/*
+ * Ours, or we are root, or they are: root may look at everything anyway. Root's own collector hears
+ * other users, too, because its program may have become one of them; they are marked as strangers.
+ */
+static int peer_allowed(int fd, pid_t *pid, bool *stranger)
 {
     struct ucred peer = {0, 0, 0};
     socklen_t length = sizeof(peer);
@@ -72,16 +75,17 @@ static int peer_allowed(int fd, pid_t *pid)
         return -errno;
     *pid = peer.pid;
     const uid_t self = geteuid();
+    *stranger = peer.uid != self && peer.uid != 0;
     return peer.uid == self || self == 0 || peer.uid == 0 ? 0 : -EPERM;
 }
 
-int rtd_collect_socket_accept(int listener, pid_t *pid)
+int rtd_collect_socket_accept(int listener, pid_t *pid, bool *stranger)
 {
     const int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0)
         return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
-    const int result = peer_allowed(fd, pid);
+    const int result = peer_allowed(fd, pid, stranger);
     if (result < 0) {
         close(fd);
         return result;
@@ -93,6 +97,7 @@ int rtd_collect_socket_connect(const char *name)
 {
     struct sockaddr_un address;
     pid_t pid = 0;
+    bool stranger = false;
     const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
@@ -100,7 +105,7 @@ int rtd_collect_socket_connect(const char *name)
     const socklen_t length = fill_address(&address, name);
     int result = connect(fd, (const struct sockaddr *)&address, length) < 0 ? -errno : 0;
     if (result == 0)
-        result = peer_allowed(fd, &pid);
+        result = peer_allowed(fd, &pid, &stranger);
     if (result < 0) {
         close(fd);
         return result;

@@ -51,8 +51,9 @@ struct rtd_query_answer {
 int rtd_collect_socket_open(char *name, size_t size);
 
 /* Takes one caller in: descriptor, or -EAGAIN when nobody waits, -EPERM when the caller is another
- * user's (already closed), or another negative errno. *pid is the kernel's word. */
-int rtd_collect_socket_accept(int listener, pid_t *pid);
+ * user's and we are not root (already closed), or another negative errno. *pid is the kernel's
+ * word; *stranger says that the caller is neither our user nor root. */
+int rtd_collect_socket_accept(int listener, pid_t *pid, bool *stranger);
 
 /* Connects to a name as rtd_collect_socket_open() gave it; the other side must be ours or root's.
  * Descriptor (blocking) or a negative errno. */

@@ -18,7 +18,9 @@
 
 #include "collect/collect_inspect.h"
 
-#define SECOND_NS  UINT64_C(1000000000)
+#define SECOND_NS UINT64_C(1000000000)
+/* Blocks in use are counted often, which is cheap; the kernel's list is read seldom. */
+#define COUNT_NS   (SECOND_NS / 5)
 #define RECLAIM_NS (3 * SECOND_NS)
 /* A hello follows an exec within milliseconds, even on a busy machine. */
 #define OTHER_PROGRAM_NS (SECOND_NS / 4)
@@ -106,19 +108,29 @@ void rtd_watch_agent(struct rtd_collect_process *process, uint64_t now_ns, bool 
 
 /* A thread whose block stood in the ledger before the kernel's list was read and that is not on
  * that list is gone. Threads that came later are added to the list, so they are not touched. */
-static void reclaim_threads(struct rtd_collect_process *process)
+void rtd_watch_threads(struct rtd_collect_process *process, uint64_t now_ns)
 {
     struct rtd_ledger *const ledger = process->ledger.handle.ledger;
     uint32_t before[RTD_THREAD_COUNT], tids[TID_MAX + RTD_THREAD_COUNT];
+    unsigned used = 0;
     bool dead = false;
 
+    if (!ledger || process->ending || now_ns < process->reclaim_ns)
+        return;
+    process->reclaim_ns = now_ns + COUNT_NS;
     /* In another pid namespace the numbers mean something else. */
     if (ledger->header.agent_pid != process->record.meta.pid)
         return;
-    for (unsigned i = 0; i < RTD_THREAD_COUNT; i++)
+    for (unsigned i = 0; i < RTD_THREAD_COUNT; i++) {
         before[i] = atomic_load_explicit(&ledger->threads[i].state, memory_order_acquire)
                         ? atomic_load_explicit(&ledger->threads[i].tid, memory_order_relaxed)
                         : 0;
+        used += before[i] != 0;
+    }
+    /* A program that lives through threads quickly must not run out of blocks. */
+    if (used < RTD_THREAD_COUNT / 4 && now_ns < process->list_ns)
+        return;
+    process->list_ns = now_ns + RECLAIM_NS;
     const int listed = rtd_track_threads((pid_t)process->record.meta.pid, tids, TID_MAX);
     if (listed <= 0 || listed > TID_MAX)
         return;
@@ -174,10 +186,6 @@ void rtd_watch_check(struct rtd_collect_process *process, uint64_t now_ns)
     rtd_watch_agent(process, now_ns, false);
     if (rtd_track_has_seccomp((pid_t)process->record.meta.pid))
         atomic_store_explicit(&ledger->header.no_handshake, 1, memory_order_relaxed);
-    if (now_ns >= process->reclaim_ns) {
-        process->reclaim_ns = now_ns + RECLAIM_NS;
-        reclaim_threads(process);
-    }
 }
 
 unsigned rtd_watch_children(pid_t pid, pid_t *children, unsigned max)

@@ -15,8 +15,11 @@
 
 #include "collect/collect_process.h"
 
-/* The checks of one process, about once a second: agent state, seccomp, dead threads. */
+/* The checks of one process, about once a second: agent state, seccomp. */
 void rtd_watch_check(struct rtd_collect_process *process, uint64_t now_ns);
+
+/* Takes the blocks of dead threads back, each few seconds, and oftener when blocks run short. */
+void rtd_watch_threads(struct rtd_collect_process *process, uint64_t now_ns);
 
 /*
  * Concludes from the agent's state in the ledger whether the process is blind. `last`: it is dead,

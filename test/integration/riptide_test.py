@@ -96,17 +96,22 @@ class RiptideTest(unittest.TestCase):
                               stderr=subprocess.PIPE, text=True, check=False, **extra)
 
     def start(self, *arguments, **extra):
-        """Start riptide; it is killed at the end of the test if it still runs."""
+        """Start riptide in a group of its own, which is killed at the end of the test."""
         extra.setdefault("cwd", self.folder)
         extra.setdefault("stdout", subprocess.PIPE)
         extra.setdefault("stderr", subprocess.PIPE)
         process = subprocess.Popen([RIPTIDE, *arguments], stdin=subprocess.DEVNULL, text=True,
-                                   **extra)
+                                   start_new_session=True, **extra)
 
         def end():
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    stream.close()
         self.addCleanup(end)
         return process
 

@@ -7,7 +7,6 @@ stderr must be equal to the byte; measured figures must be close.
 """
 import functools
 import os
-import re
 import subprocess
 
 import riptide_test
@@ -24,34 +23,12 @@ PEAK_SLACK = 0.05
 PEAK_SLACK_KIB = 5120
 AGENT_STACK_BYTES = 1024
 
-OTHER_ALLOCATORS = {
-    "jemalloc": "libjemalloc.so.2",
-    "tcmalloc": "libtcmalloc_minimal.so.4",
-    "mimalloc": "libmimalloc.so.2",
-}
-OTHER_ALLOCATOR_CASES = [
-    "errno_kept_on_success", "huge_sizes_fail", "overflows_fail", "failing_realloc_keeps_the_block",
-    "posix_memalign_errors", "odd_alignments", "zero_sizes", "usable_size_is_writable",
-    "calloc_is_zeroed", "large_recycled_calloc_is_zeroed", "realloc_keeps_content",
-    "growth_in_small_steps", "steady_churn", "threads_600_live", "cross_thread_frees",
-    "tls_destructors_allocate", "coroutines_on_small_stacks", "fork_single", "fork_tree",
-    "fork_storm", "raw_clone", "vfork_exec", "exec_itself", "handler_allocates",
-    "plugin_comes_and_goes", "library_constructors", "exit_while_threads_allocate",
-]
-
 
 @functools.lru_cache(maxsize=None)
 def cases():
     """Return the names of all cases."""
     run = subprocess.run([GAUNTLET], capture_output=True, text=True, check=True)
     return run.stdout.split()
-
-
-def library(name):
-    """Return the path of a shared library of the system, or None."""
-    listing = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False)
-    match = re.search(rf"^\s*{re.escape(name)} .*=> (\S+)$", listing.stdout, re.M)
-    return match.group(1) if match else None
 
 
 class Outcome:
@@ -70,8 +47,8 @@ class Outcome:
             os.unlink(figures_path)
 
 
-class GauntletTest(RiptideTest):
-    """Generated: one test a case, see below."""
+class Comparison(RiptideTest):
+    """Runs cases both ways and compares."""
 
     def outcomes(self, program, name, options, preload=None):
         """Run a case natively and observed; return both outcomes."""
@@ -113,6 +90,10 @@ class GauntletTest(RiptideTest):
             with self.subTest(options=options):
                 native, _ = self.assert_same(name, options, **extra)
         return native
+
+
+class GauntletTest(Comparison):
+    """One test a case, generated below, and some that look closer."""
 
     def test_a_million_under_a_kill_filter_were_sampled(self):
         """Zero system calls of the agent: the filter would have killed the program."""
@@ -173,29 +154,10 @@ def add_case(name):
     setattr(GauntletTest, f"test_{name}", test)
 
 
-def add_allocator(name, file_name):
-    """Give the class a test for the subset behind another allocator."""
-    def test(self):
-        path = library(file_name)
-        if path is None:
-            self.skipTest(f"{file_name} is not installed")
-        passed = 0
-        for case in OTHER_ALLOCATOR_CASES:
-            with self.subTest(case=case):
-                native, _ = self.assert_same(case, ["--interval", "1"], preload=path)
-                passed += native.stdout.endswith(b": ok\n")
-        self.assertGreater(passed, len(OTHER_ALLOCATOR_CASES) * 3 // 4)
-        report = self.report(self.path("out.riptide"))
-        self.assertEqual(report["allocator"], name)
-    setattr(GauntletTest, f"test_behind_{name}", test)
-
-
 if os.path.exists(riptide_test.RIPTIDE) and os.path.exists(GAUNTLET):
     for case_name in cases():
         if not case_name.startswith("reentrant_"):
             add_case(case_name)
-    for allocator in OTHER_ALLOCATORS.items():
-        add_allocator(*allocator)
 
 if __name__ == "__main__":
     main()

@@ -144,6 +144,33 @@ class Process(RiptideTest):
             self.assertEqual((process.returncode, err), (0, ""))
             self.assertEqual(json.loads(out)["target"]["pid"], child)
 
+    def test_a_process_that_overwrote_its_environment(self):
+        program = self.compile("title", """
+#include <string.h>
+#include <unistd.h>
+extern char **environ;
+int main(void) {
+    for (char **at = environ; *at; at++) memset(*at, 'x', strlen(*at));
+    (void)!write(1, "ready\\n", 6);
+    sleep(30);
+}
+""")
+        run = self.start("run", "--quiet", "--listen", "none", "--", program)
+        run.stdout.readline()
+        child = self.child_of(run, "title")
+        self.assertEqual(self.report(str(child))["target"]["pid"], child)
+
+    def test_another_user_is_not_told(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to be somebody else")
+        run = self.start("run", "--quiet", "--listen", "none", "--", "sleep", "30")
+        self.child_of(run, "sleep")
+        ask = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                              RIPTIDE, "report", str(run.pid)],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertNotEqual(ask.returncode, 0)
+        self.assertEqual(ask.stdout, "")
+
     def test_a_process_nobody_observes(self):
         run = self.riptide("report", str(os.getpid()))
         self.assertEqual(run.returncode, 2)

@@ -226,8 +226,7 @@ class Program(RiptideTest):
     def test_an_interrupt_is_the_program_s_to_handle(self):
         program = self.write("trap", "#!/bin/sh\ntrap 'exit 9' INT\necho ready\nsleep 30 & wait\n",
                              0o755)
-        run = self.start("run", "--quiet", "--listen", "none", "--", program,
-                         start_new_session=True)
+        run = self.start("run", "--quiet", "--listen", "none", "--", program)
         run.stdout.readline()
         os.killpg(run.pid, signal.SIGINT)
         self.assertEqual(run.wait(10), 9)
@@ -235,7 +234,7 @@ class Program(RiptideTest):
     def test_a_stopped_program_stops_riptide_and_both_continue(self):
         master, slave = pty.openpty()
         run = self.start("run", "--quiet", "--listen", "none", "--", "sleep", "1.5",
-                         start_new_session=True, stdout=slave, stderr=slave)
+                         stdout=slave, stderr=slave)
         child = self.child_of(run, "sleep")
         os.kill(child, signal.SIGTSTP)
         _, status = os.waitpid(run.pid, os.WUNTRACED)
@@ -271,6 +270,14 @@ class Program(RiptideTest):
         blind = [process for process in report["processes"] if process["status"] == "blind"]
         self.assertEqual(len(blind), 1)
         self.assertIn("statically linked", blind[0]["blind_reason"])
+
+    def test_a_program_that_drops_privileges_stays_observed(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to drop it")
+        report = self.record("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh",
+                             "-c", "/usr/bin/env true; exit 0")
+        self.assertEqual({process["status"] for process in report["processes"]}, {"exited"})
+        self.assertGreaterEqual(len(report["processes"]), 4)
 
     def test_an_own_malloc_is_reported_blind(self):
         program = self.compile("own", """

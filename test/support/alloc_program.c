@@ -12,13 +12,16 @@
  * light, with malloc, calloc, memalign and realloc chains. Each keeps some of its blocks: the live
  * set that the program holds when it writes its truth, after which it frees nothing.
  *
- * alloc_program [--seed N] [--threads N] [--megabytes N] [--hold] TRUTH.json
- * --hold writes the truth, then waits for a line on stdin before it ends.
+ * alloc_program [--seed N] [--threads N] [--megabytes N] [--sites MASK] [--hold | --kill]
+ * TRUTH.json
+ * --sites draws only from the sites whose bit is set (a decimal number).
+ * --hold writes the truth, then waits for a line on stdin before it ends; --kill ends by SIGKILL.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -70,6 +73,7 @@ struct worker {
 };
 
 static struct figures truth[SITE_COUNT];
+static uint64_t sites_wanted = (1u << SITE_COUNT) - 1;
 static struct held exchange[EXCHANGE_SLOTS];
 static pthread_mutex_t exchange_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -138,16 +142,21 @@ static size_t draw_size(uint64_t *state, const struct profile *profile)
     return base + (size_t)(next_random(state) % base);
 }
 
+static unsigned weight_of(unsigned site)
+{
+    return (sites_wanted >> site & 1) != 0 ? profiles[site].weight : 0;
+}
+
 static unsigned draw_site(uint64_t *state)
 {
     unsigned sum = 0;
     for (unsigned i = 0; i < SITE_COUNT; i++) {
-        sum += profiles[i].weight;
+        sum += weight_of(i);
     }
     unsigned pick = (unsigned)(next_random(state) % sum);
     unsigned site = 0;
-    while (pick >= profiles[site].weight) {
-        pick -= profiles[site].weight;
+    while (pick >= weight_of(site)) {
+        pick -= weight_of(site);
         site++;
     }
     return site;
@@ -323,7 +332,7 @@ static uint64_t parse_number(const char *text, uint64_t most)
 int main(int argc, char **argv)
 {
     uint64_t seed = 1, threads = 1, megabytes = 256;
-    bool hold = false;
+    bool hold = false, killed = false;
     const char *path = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--seed") == 0) {
@@ -332,17 +341,25 @@ int main(int argc, char **argv)
             threads = parse_number(argv[++i], MAX_THREADS);
         } else if (strcmp(argv[i], "--megabytes") == 0) {
             megabytes = parse_number(argv[++i], 1 << 20);
+        } else if (strcmp(argv[i], "--sites") == 0) {
+            sites_wanted = parse_number(argv[++i], (1u << SITE_COUNT) - 1);
+        } else if (strcmp(argv[i], "--kill") == 0) {
+            killed = true;
         } else if (strcmp(argv[i], "--hold") == 0) {
             hold = true;
         } else {
             path = argv[i];
         }
     }
-    if (path == NULL || threads == 0) {
-        fail("usage: [--seed N] [--threads N] [--megabytes N] [--hold] TRUTH.json");
+    if (path == NULL || threads == 0 || sites_wanted == 0) {
+        fail("usage: [--seed N] [--threads N] [--megabytes N] [--sites MASK] [--hold | --kill] "
+             "TRUTH.json");
     }
     run_threads((unsigned)threads, seed, megabytes);
     write_truth(path, seed);
+    if (killed) {
+        raise(SIGKILL);
+    }
     if (hold) {
         char line[64];
         while (read(STDIN_FILENO, line, sizeof line) < 0 && errno == EINTR) {

@@ -74,8 +74,8 @@ static atomic_bool stop;
 static void *churn_until_stopped(void *argument)
 {
     while (!atomic_load(&stop)) {
-        gauntlet_churn(200, (uintptr_t)argument);
-        usleep(200);
+        gauntlet_churn(50, (uintptr_t)argument);
+        usleep(1000);
     }
     return NULL;
 }

@@ -119,7 +119,7 @@ static void temporary_path(char *path, size_t size)
 {
     const char *const base = getenv("TMPDIR");
 
-    snprintf(path, size, "%s/riptide-document-XXXXXX", base != NULL ? base : "/tmp");
+    snprintf(path, size, "%s/riptide-document-XXXXXX", base != NULL ? base : P_tmpdir);
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);

@@ -30,15 +30,15 @@
 
 #include <cmocka.h>
 
-static char folder[64];
-static char path[128];
+static char folder[512];
+static char path[600];
 
 static int make_folder(void **state)
 {
     (void)state;
     const char *const base = getenv("TMPDIR");
 
-    snprintf(folder, sizeof(folder), "%.40s/riptide-XXXXXX", base != NULL ? base : "/tmp");
+    snprintf(folder, sizeof(folder), "%.400s/riptide-XXXXXX", base != NULL ? base : P_tmpdir);
     if (mkdtemp(folder) == NULL) {
         return -1;
     }
@@ -66,7 +66,7 @@ static struct rtd_recording_writer *opened(const char *name)
 static struct rtd_recording *reopened(const char *name)
 {
     int err = 0;
-    char diag[256];
+    char diag[1024];
     struct rtd_recording *const recording = rtd_recording_open(name, &err, diag, sizeof(diag));
 
     assert_string_equal(diag, "");
@@ -225,7 +225,7 @@ static void every_truncation_opens_up_to_the_last_whole_block(void **state)
     uint8_t *const bytes = reference_file(&size);
     uint32_t processes = 0;
     unsigned whole = 0;
-    char diag[256];
+    char diag[1024];
     int err;
 
     write_file(bytes, size);
@@ -261,7 +261,7 @@ static void every_flipped_byte_is_found(void **state)
     size_t size;
     uint8_t *const bytes = reference_file(&size);
     uint64_t random = 11;
-    char diag[256];
+    char diag[1024];
     int err;
 
     const size_t step = size / 2000 + 1;
@@ -294,7 +294,7 @@ static void damage_with_a_right_checksum_is_contained(void **state)
     size_t size;
     uint8_t *const bytes = reference_file(&size);
     uint64_t random = 12;
-    char diag[256];
+    char diag[1024];
     int err;
 
     for (unsigned round = 0; round < 800; round++) {
@@ -394,7 +394,7 @@ static void full_disk_loses_writes_and_nothing_else(void **state)
 /* Writes into a file system of 256 KiB until it is full, then makes room. The child's verdict. */
 static int fill_small_disk(const char *mount_point)
 {
-    char name[160];
+    char name[700];
     int err = 0;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
 
@@ -499,7 +499,7 @@ static void a_recording_moved_away_is_not_replaced(void **state)
     (void)state;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
     struct rtd_recording_writer *const writer = opened(path);
-    char moved[160];
+    char moved[700];
     uint64_t random = 6;
 
     snprintf(moved, sizeof(moved), "%s.moved", path);
@@ -578,7 +578,7 @@ static void recording_of_a_killed_collector_holds_all_that_was_written(void **st
 static void only_a_regular_file_becomes_a_recording(void **state)
 {
     (void)state;
-    char place[160];
+    char place[700];
     int err = 0;
 
     assert_null(rtd_recording_writer_open(folder, &err));
@@ -614,7 +614,7 @@ static void two_writers_do_not_share_a_file(void **state)
 static void what_is_no_recording_is_refused_with_a_reason(void **state)
 {
     (void)state;
-    char diag[256];
+    char diag[1024];
     int err = 0;
     size_t size;
 
