@@ -15,7 +15,12 @@
 #include "symbol/symbol_table.h"
 #include "track/track_process.h"
 
-enum { RTD_COMMAND_BYTES = 1024, RTD_REASON_BYTES = 256, RTD_POINT_MAX = 600 };
+enum {
+    RTD_COMMAND_BYTES = 1024,
+    RTD_PROGRAM_BYTES = 64,
+    RTD_REASON_BYTES = 256,
+    RTD_POINT_MAX = 600
+};
 
 enum rtd_process_status {
     RTD_PROCESS_RUNNING = 1, /* or: the collector died before it ended */
@@ -36,6 +41,7 @@ struct rtd_process_meta {
     uint64_t started_unix_ns, ended_unix_ns; /* ended 0 = still running when last written */
     char command[RTD_COMMAND_BYTES];
     char executable[RTD_COMMAND_BYTES];
+    char program[RTD_PROGRAM_BYTES];     /* the name it was started by; "" = unknown */
     char allocator[16];                  /* "glibc" ... as the report says it */
     char blind_reason[RTD_REASON_BYTES]; /* "" unless blind */
 };

@@ -71,14 +71,21 @@ static struct site_draft *find_site(struct site_merge *merge, const struct rtd_s
     return fresh;
 }
 
-/* By default the module of the naming frame is the component and its function the operation. */
-static struct rtd_draft_names name_site(struct rtd_arena *arena, struct rtd_report_site *site)
+/*
+ * By default the module of the naming frame is the component and its function the operation. The
+ * program itself goes by the name it was started by: its file may serve several programs.
+ */
+static struct rtd_draft_names name_site(struct rtd_arena *arena,
+                                        const struct rtd_process_meta *meta,
+                                        struct rtd_report_site *site)
 {
     struct rtd_draft_names names = {"unknown", "unknown"};
     site->module = "?";
     if (site->named_frame < site->frame_count) {
         const struct rtd_report_frame *frame = &site->frames[site->named_frame];
-        const char *base = rtd_attribute_basename(frame->module);
+        const char *base = meta->program[0] && strcmp(frame->module, meta->executable) == 0
+                               ? meta->program
+                               : rtd_attribute_basename(frame->module);
         site->function = frame->function;
         site->file = frame->file;
         site->line = frame->line;
@@ -166,7 +173,7 @@ static void finish_site(struct rtd_draft *draft, struct site_draft *merged)
 {
     const struct rtd_image *image = draft->record->image;
     struct rtd_report_site *site = &merged->site;
-    merged->names = name_site(draft->arena, site);
+    merged->names = name_site(draft->arena, &draft->record->meta, site);
     const uint32_t tag = image->sites[merged->owner].tag;
     const struct rtd_draft_names names =
         rtd_draft_names_of(draft->arena, &merged->names, &image->tags[tag], tag);

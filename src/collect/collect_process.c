@@ -75,6 +75,24 @@ pid_t rtd_process_parent(pid_t pid)
     return parent;
 }
 
+/*
+ * The name a program was started by: of several programs in one file (redis, busybox) the one that
+ * runs. The kernel keeps 15 bytes of it; a longer name is taken from the file when that begins so.
+ */
+static void describe_program(struct rtd_process_meta *meta)
+{
+    enum { KERNEL_NAME_BYTES = 15 };
+    char name[RTD_PROGRAM_BYTES];
+
+    if (meta->program[0] || rtd_track_program((pid_t)meta->pid, name, sizeof(name)) < 0)
+        return;
+    const char *const slash = strrchr(meta->executable, '/');
+    const char *const file = slash ? slash + 1 : meta->executable;
+    const bool cut = strlen(name) == KERNEL_NAME_BYTES && strncmp(file, name, strlen(name)) == 0;
+    (void)snprintf(meta->program, sizeof(meta->program), "%.*s", (int)sizeof(meta->program) - 1,
+                   cut ? file : name);
+}
+
 void rtd_process_describe(struct rtd_collect_process *process)
 {
     struct rtd_process_meta *const meta = &process->record.meta;
@@ -87,6 +105,7 @@ void rtd_process_describe(struct rtd_collect_process *process)
         memcpy(meta->command, text, sizeof(text));
     if (rtd_track_executable(pid, text, sizeof(text)) >= 0 && text[0])
         memcpy(meta->executable, text, sizeof(text));
+    describe_program(meta);
     const pid_t parent = rtd_process_parent(pid);
     if (parent > 0)
         meta->parent_pid = (uint32_t)parent;

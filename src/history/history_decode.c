@@ -55,6 +55,7 @@ static int decode_meta(struct rtd_decode_process *process, struct rtd_cursor *in
     meta.ended_unix_ns = rtd_cursor_get_u64(in);
     rtd_cursor_get_text(in, meta.command, sizeof(meta.command));
     rtd_cursor_get_text(in, meta.executable, sizeof(meta.executable));
+    rtd_cursor_get_text(in, meta.program, sizeof(meta.program));
     rtd_cursor_get_text(in, meta.allocator, sizeof(meta.allocator));
     rtd_cursor_get_text(in, meta.blind_reason, sizeof(meta.blind_reason));
     if (meta.status < RTD_PROCESS_RUNNING || meta.status > RTD_PROCESS_REPLACED) {

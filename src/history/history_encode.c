@@ -49,6 +49,7 @@ void rtd_encode_meta(struct rtd_block_buffer *out, const struct rtd_process_meta
     rtd_block_buffer_put_u64(out, meta->ended_unix_ns);
     rtd_block_buffer_put_text(out, meta->command, sizeof(meta->command));
     rtd_block_buffer_put_text(out, meta->executable, sizeof(meta->executable));
+    rtd_block_buffer_put_text(out, meta->program, sizeof(meta->program));
     rtd_block_buffer_put_text(out, meta->allocator, sizeof(meta->allocator));
     rtd_block_buffer_put_text(out, meta->blind_reason, sizeof(meta->blind_reason));
 }

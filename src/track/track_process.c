@@ -219,6 +219,15 @@ bool rtd_track_has_seccomp(pid_t pid)
     return rtd_track_file_number(text, "Seccomp:", &mode) && mode != 0;
 }
 
+int rtd_track_program(pid_t pid, char *out, size_t size)
+{
+    const int got = (int)rtd_track_file_read_process(pid, "comm", out, size);
+    if (got < 0)
+        return got;
+    out[strcspn(out, "\n")] = '\0';
+    return 0;
+}
+
 int rtd_track_executable(pid_t pid, char *out, size_t size)
 {
     char path[64];
