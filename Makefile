@@ -35,7 +35,7 @@ lint: ## format, layers, clang-tidy, cppcheck, spelling
 	@tools/bootstrap build test lint
 	@tools/lint
 
-reliability: ## the long tests: interval coverage over many seeds, kills, fault injection
+reliability: ## the long tests: storms of kills, forks and loads; interval coverage over many seeds
 	@tools/bootstrap build test
 	@$(MAKE) --no-print-directory build
 	@tools/run_tests --long $(BUILD)

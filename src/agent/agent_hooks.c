@@ -13,6 +13,7 @@
  */
 #include "agent/agent_real.h"
 #include "agent/agent_sample.h"
+#include "agent/agent_slack.h"
 #include "agent/agent_state.h"
 
 #include <malloc.h>
@@ -39,8 +40,10 @@ RTD_EXPORT void *malloc(size_t size)
 
 static __attribute__((noinline)) void free_marked(void *p)
 {
-    if (!rtd_sample_forget(p))
-        rtd_real.free(p);
+    if (rtd_sample_forget(p))
+        return;
+    rtd_slack_show(p);
+    rtd_real.free(p);
 }
 
 RTD_EXPORT void free(void *p)
@@ -60,16 +63,22 @@ RTD_EXPORT void cfree(void *p)
 RTD_EXPORT void free_sized(void *p, size_t size);
 RTD_EXPORT void free_sized(void *p, size_t size)
 {
-    if (RTD_UNLIKELY(is_marked(p)) && rtd_sample_forget(p))
-        return;
+    if (RTD_UNLIKELY(is_marked(p))) {
+        if (rtd_sample_forget(p))
+            return;
+        rtd_slack_show(p);
+    }
     rtd_real.free_sized(p, size);
 }
 
 RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
 RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
 {
-    if (RTD_UNLIKELY(is_marked(p)) && rtd_sample_forget(p))
-        return;
+    if (RTD_UNLIKELY(is_marked(p))) {
+        if (rtd_sample_forget(p))
+            return;
+        rtd_slack_show(p);
+    }
     rtd_real.free_aligned_sized(p, alignment, size);
 }
 
@@ -149,5 +158,7 @@ RTD_EXPORT void *pvalloc(size_t size)
 
 RTD_EXPORT size_t malloc_usable_size(void *p)
 {
+    if (RTD_UNLIKELY(is_marked(p)))
+        return rtd_slack_usable(p);
     return rtd_real.malloc_usable_size(p);
 }

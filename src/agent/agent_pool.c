@@ -10,6 +10,7 @@
 #include "agent/agent_pool.h"
 
 #include "agent/agent_real.h"
+#include "agent/agent_slack.h"
 
 #include <stdatomic.h>
 
@@ -60,8 +61,10 @@ void *rtd_pool_take(size_t size)
         /* A class spans 16 sizes, and an allocator may round within it. */
         if (rtd_real.malloc_usable_size(p) >= size)
             return p;
-        if (!rtd_pool_keep(p, size))
+        if (!rtd_pool_keep(p, size)) {
+            rtd_slack_show(p);
             rtd_real.free(p);
+        }
         return NULL;
     }
     return NULL;

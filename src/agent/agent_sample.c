@@ -13,6 +13,7 @@
 #include "agent/agent_pool.h"
 #include "agent/agent_real.h"
 #include "agent/agent_record.h"
+#include "agent/agent_slack.h"
 
 #include <errno.h>
 
@@ -47,7 +48,9 @@ static void *marked_malloc(size_t size)
         return p;
     const int saved = errno;
     p = rtd_real.memalign(RTD_MARK_ALIGNMENT, size);
-    if (p == NULL) {
+    if (p != NULL) {
+        rtd_slack_hide(p, size);
+    } else {
         errno = saved;
         p = rtd_real.malloc(size);
     }
@@ -106,6 +109,7 @@ static void *marked_calloc(size_t count, size_t size)
     errno = saved;
     if (p == NULL)
         return rtd_real.calloc(count, size);
+    rtd_slack_hide(p, bytes);
     if (bytes >= LARGE_BYTES)
         zero_by_reading(p, bytes);
     else
@@ -147,6 +151,8 @@ void *rtd_sample_memalign(rtd_memalign_fn real, size_t alignment, size_t size)
     if (p == NULL) {
         errno = saved;
         p = real(alignment, size);
+    } else if (alignment < RTD_MARK_ALIGNMENT) {
+        rtd_slack_hide(p, size);
     }
     record_or_count(ledger, state, p, size, frame);
     rtd_record_leave(ledger, state, size);
@@ -163,6 +169,8 @@ int rtd_sample_posix_memalign(void **out, size_t alignment, size_t size)
     int result = rtd_real.posix_memalign(out, marked_alignment(alignment), size);
     if (result != 0)
         result = rtd_real.posix_memalign(out, alignment, size);
+    else if (alignment < RTD_MARK_ALIGNMENT)
+        rtd_slack_hide(*out, size);
     if (result == 0)
         record_or_count(ledger, state, *out, size, frame);
     rtd_record_leave(ledger, state, size);
@@ -211,8 +219,10 @@ bool rtd_sample_forget(void *p)
     if (RTD_UNLIKELY(state->guard != 0))
         rtd_record_repair(ledger, state, (uintptr_t)__builtin_frame_address(0));
     if (RTD_LIKELY(!rtd_sample_take(ledger, (uintptr_t)p, &value))) {
-        if (RTD_UNLIKELY(rtd_pool_give_up(p)))
+        if (RTD_UNLIKELY(rtd_pool_give_up(p))) {
+            rtd_slack_show(p);
             rtd_real.free(p);
+        }
         return false;
     }
     rtd_record_death(ledger, state, &value);
@@ -227,6 +237,7 @@ static void *move_to_mark(void *p, size_t size, size_t held)
     errno = saved;
     if (marked == NULL)
         return p;
+    rtd_slack_hide(marked, size);
     __builtin_memcpy(marked, p, held < size ? held : size);
     rtd_real.free(p);
     return marked;
@@ -248,6 +259,8 @@ void *rtd_sample_realloc(void *p, size_t size, int hit)
         ledger != NULL && p != NULL && is_marked(p) && rtd_sample_take(ledger, (uintptr_t)p, &old);
     const size_t held = sampling != NULL && p != NULL ? rtd_real.malloc_usable_size(p) : 0;
 
+    if (p != NULL && is_marked(p))
+        rtd_slack_show(p);
     void *q = rtd_real.realloc(p, size);
     const bool failed = q == NULL && size != 0;
     if (had_sample && failed)

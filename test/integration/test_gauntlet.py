@@ -22,6 +22,7 @@ RSS_SLACK_KIB = 2048
 PEAK_SLACK = 0.05
 PEAK_SLACK_KIB = 5120
 AGENT_STACK_BYTES = 1024
+USABLE_SLACK_BYTES = 16
 
 
 @functools.lru_cache(maxsize=None)
@@ -80,6 +81,8 @@ class Comparison(RiptideTest):
                 self.assertLessEqual(value, before + RSS_SLACK_KIB, name)
             elif name == "peak_rss_kib":
                 self.assertLessEqual(value, before * (1 + PEAK_SLACK) + PEAK_SLACK_KIB, name)
+            elif name == "usable_excess_bytes":
+                self.assertLessEqual(value, before + USABLE_SLACK_BYTES, name)
             elif name.startswith("stack_"):
                 print(f"{name}: {before} natively, {value} observed: {value - before} for the agent")
                 self.assertLessEqual(value - before, AGENT_STACK_BYTES, name)

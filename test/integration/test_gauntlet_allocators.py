@@ -20,6 +20,7 @@ OTHER_ALLOCATORS = {
 CASES = [
     "errno_kept_on_success", "huge_sizes_fail", "overflows_fail", "failing_realloc_keeps_the_block",
     "posix_memalign_errors", "odd_alignments", "zero_sizes", "usable_size_is_writable",
+    "usable_size_is_stable",
     "calloc_is_zeroed", "large_recycled_calloc_is_zeroed", "realloc_keeps_content",
     "growth_in_small_steps", "threads_600_live", "cross_thread_frees",
     "tls_destructors_allocate", "coroutines_on_small_stacks", "fork_single", "fork_tree",

@@ -582,7 +582,9 @@ static __attribute__((constructor)) void start(void)
     const char *const path = getenv("COUNT_ORACLE_OUT");
     resolve();
     pthread_atfork(lock_before_fork, unlock_in_parent, unlock_in_child);
-    at_quick_exit(dump_at_end);
+    if (at_quick_exit(dump_at_end) != 0) {
+        abort();
+    }
     if (path == NULL || path[0] == '\0') {
         return;
     }

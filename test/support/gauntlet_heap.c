@@ -242,6 +242,29 @@ static int usable_size_is_writable(void)
     return 0;
 }
 
+/* Programs keep accounts with it: what a block added when it came it must take when it goes,
+ * however many blocks came in between; and they shrink what has too much room. */
+static int usable_size_is_stable(void)
+{
+    enum { COUNT = 30000 };
+    static void *blocks[COUNT];
+    size_t held = 0;
+    size_t excess = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        const size_t size = 1 + i % 1500;
+        blocks[i] = i % 3 ? malloc(size) : calloc(1, size);
+        held += malloc_usable_size(blocks[i]);
+        excess += malloc_usable_size(blocks[i]) - size;
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        held -= malloc_usable_size(blocks[i]);
+        free(blocks[i]);
+    }
+    CHECK(held == 0);
+    gauntlet_figure("usable_excess_bytes", (long)(excess / COUNT));
+    return 0;
+}
+
 static bool is_zero(const unsigned char *p, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -349,6 +372,7 @@ const struct gauntlet_case gauntlet_heap_cases[] = {
     {"zero_sizes", zero_sizes},
     {"alignment_of_every_function", alignment_of_every_function},
     {"usable_size_is_writable", usable_size_is_writable},
+    {"usable_size_is_stable", usable_size_is_stable},
     {"calloc_is_zeroed", calloc_is_zeroed},
     {"large_recycled_calloc_is_zeroed", large_recycled_calloc_is_zeroed},
     {"realloc_keeps_content", realloc_keeps_content},
