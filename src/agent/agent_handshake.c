@@ -22,12 +22,14 @@
 
 #include "agent/agent_only.h"
 
+enum { INTERRUPTIONS_MAX = 8, PIECE_BYTES = 192 };
+
+/* Tries again after a signal, but not for ever: each try begins its time limit anew. */
 static long call(long number, long a, long b, long c, long d)
 {
-    long result;
-    do
+    long result = -EINTR;
+    for (int i = 0; i < INTERRUPTIONS_MAX && result == -EINTR; i++)
         result = rtd_syscall(number, a, b, c, d, 0, 0);
-    while (result == -EINTR);
     return result;
 }
 
@@ -94,6 +96,42 @@ static long map_ledger(int fd, struct rtd_ledger *place, struct rtd_ledger **out
     /* The ledger is no part of a core dump; it lives in the collector. */
     rtd_syscall(SYS_madvise, at, sizeof(struct rtd_ledger), MADV_DONTDUMP, 0, 0, 0);
     return 0;
+}
+
+/* The value of "Seccomp:" in the text of /proc/self/status; '0' when there is no such line. */
+static char seccomp_mode(const char *text, long length)
+{
+    static const char key[] = "\nSeccomp:\t";
+    const long key_length = (long)sizeof key - 1;
+    for (long i = 0; i + key_length < length; i++)
+        if (__builtin_memcmp(text + i, key, (size_t)key_length) == 0)
+            return text[i + key_length];
+    return '0';
+}
+
+bool rtd_handshake_is_sandboxed(void)
+{
+    char text[PIECE_BYTES];
+    long kept = 0;
+    char mode = '0';
+    const long fd =
+        rtd_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (fd < 0)
+        return false;
+    /* Read in pieces, to spare the stack; the end of each piece begins the next one. */
+    for (;;) {
+        const long got =
+            rtd_syscall(SYS_read, fd, (long)(text + kept), (long)sizeof text - kept, 0, 0, 0);
+        if (got <= 0 || mode != '0')
+            break;
+        mode = seccomp_mode(text, kept + got);
+        const long length = kept + got;
+        kept = length < 16 ? length : 16;
+        for (long i = 0; i < kept; i++)
+            text[i] = text[length - kept + i];
+    }
+    rtd_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+    return mode != '0';
 }
 
 int rtd_handshake(const char *name, enum rtd_hello_kind kind, struct rtd_ledger *place,

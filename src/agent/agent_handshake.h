@@ -13,6 +13,15 @@
 #include "ledger/ledger_handshake.h"
 #include "ledger/ledger_layout.h"
 
+#include <stdbool.h>
+
+/*
+ * True when a seccomp filter is in force, which may kill for what a handshake does. Asked with
+ * openat, read and close alone: the loader has just used them to load this library, and a filter
+ * that allows fork() but not them is rarer than one that does not allow socket().
+ */
+bool rtd_handshake_is_sandboxed(void);
+
 /*
  * Asks the collector at the abstract socket `name` for a ledger and maps it. With `place` not
  * NULL the mapping replaces the one at that address. Returns 0 and *out, or a negative errno.

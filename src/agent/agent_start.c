@@ -95,6 +95,8 @@ static void begin(struct rtd_ledger *ledger, enum rtd_hello_kind kind)
     header->allocator_module_start = (uintptr_t)rtd_real.malloc;
     header->agent_reason = reason;
     rtd_agent.ledger = ledger;
+    /* So that the allocator has a name also when the program ends at once. */
+    rtd_modules_note(ledger, (uintptr_t)rtd_real.malloc + 1);
     /* Release pairs with the collector's acquire load: the fields above are filled. */
     atomic_store_explicit(&header->agent_state,
                           reason == RTD_REASON_NONE ? RTD_AGENT_READY : RTD_AGENT_DISABLED,
@@ -126,7 +128,8 @@ static void in_child(void)
     if (parent == NULL || socket_name[0] == '\0' ||
         atomic_load_explicit(&parent->header.no_handshake, memory_order_relaxed) != 0)
         return;
-    if (rtd_handshake(socket_name, RTD_HELLO_FORK, NULL, &fresh) < 0)
+    if (rtd_handshake_is_sandboxed() ||
+        rtd_handshake(socket_name, RTD_HELLO_FORK, NULL, &fresh) < 0)
         return;
     copy_tags(fresh->tags, parent);
     atomic_store_explicit(&fresh->header.tag_count,
@@ -152,7 +155,7 @@ __attribute__((constructor(101))) static void start(void)
     remember_socket_name();
     struct rtd_private_page *const page = map_private_page();
     rtd_agent.page = page;
-    if (socket_name[0] == '\0' || page == &no_page ||
+    if (socket_name[0] == '\0' || page == &no_page || rtd_handshake_is_sandboxed() ||
         rtd_handshake(socket_name, RTD_HELLO_EXEC, NULL, &ledger) < 0)
         return;
     begin(ledger, RTD_HELLO_EXEC);

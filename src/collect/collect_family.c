@@ -295,7 +295,9 @@ void rtd_family_tick(struct rtd_family *family, uint64_t now_ns)
         rtd_process_tick(family->live[i], now_ns);
         rtd_process_adapt(family->live[i], now_ns);
     }
-    (void)rtd_pool_refill(&family->pool);
+    /* Only a program that has children will ask again: a spare costs a millisecond of CPU. */
+    if (family->pool.taken_count > 1)
+        (void)rtd_pool_refill(&family->pool);
 }
 
 /* The ended image that says least, to make room: never image 0 or one of the program itself. */

@@ -43,6 +43,8 @@ void rtd_pool_fini(struct rtd_pool *pool)
         rtd_ledger_close(&pool->spares[--pool->spare_count].handle);
 }
 
+enum { UNUSED_MODULES = 2 };
+
 static int make_ledger(struct rtd_pool *pool, struct rtd_pool_ledger *out)
 {
     memset(out, 0, sizeof(*out));
@@ -72,6 +74,7 @@ int rtd_pool_refill(struct rtd_pool *pool)
 
 int rtd_pool_take(struct rtd_pool *pool, struct rtd_pool_ledger *out)
 {
+    pool->taken_count++;
     if (pool->spare_count == 0)
         return make_ledger(pool, out);
     *out = pool->spares[--pool->spare_count];
@@ -85,7 +88,7 @@ static bool ledger_unused(const struct rtd_pool *pool, const struct rtd_ledger *
     const struct rtd_header *fresh = &pool->fresh;
 
     return atomic_load_explicit(&h->samples, memory_order_relaxed) == 0 &&
-           atomic_load_explicit(&h->module_count, memory_order_relaxed) == fresh->module_count &&
+           atomic_load_explicit(&h->module_count, memory_order_relaxed) <= UNUSED_MODULES &&
            atomic_load_explicit(&h->node_count, memory_order_relaxed) == fresh->node_count &&
            atomic_load_explicit(&h->site_count, memory_order_relaxed) == fresh->site_count &&
            atomic_load_explicit(&h->tag_count, memory_order_relaxed) == fresh->tag_count &&
@@ -98,6 +101,8 @@ static void reset_ledger(struct rtd_pool *pool, struct rtd_ledger *ledger)
     struct rtd_header *h = &ledger->header;
     const size_t agent_half = offsetof(struct rtd_header, agent_state);
 
+    /* The agent notes its allocator's module at once; a process of samples has more. */
+    memset((void *)ledger->modules, 0, UNUSED_MODULES * sizeof(ledger->modules[0]));
     memcpy((char *)h + agent_half, (const char *)&pool->fresh + agent_half,
            sizeof(*h) - agent_half);
     for (unsigned i = 0; i < RTD_THREAD_COUNT; i++) {

@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RTD_POOL_SPARES = 4, RTD_POOL_READY = 2 };
+enum { RTD_POOL_SPARES = 4, RTD_POOL_READY = 1 };
 
 /* A ledger, and when its clock began. */
 struct rtd_pool_ledger {
@@ -31,7 +31,7 @@ struct rtd_pool {
     struct rtd_ledger_options options;
     struct rtd_pool_ledger spares[RTD_POOL_SPARES];
     unsigned spare_count;
-    uint64_t made_count, reused_count;
+    uint64_t made_count, reused_count, taken_count;
     struct rtd_header fresh; /* what the header of a new ledger holds */
 };
 

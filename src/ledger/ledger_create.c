@@ -25,9 +25,6 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3; not in older libc headers */
 #endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
 
 #define LOAD(field)         atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), value, memory_order_relaxed)
@@ -75,22 +72,7 @@ static int reserve_bytes(int fd)
     return error;
 }
 
-/* Gives the mapping its pages; a kernel without the advice gets a write to each. */
-static int touch_pages(void *mapping)
-{
-    if (madvise(mapping, RTD_LEDGER_BYTES, MADV_POPULATE_WRITE) == 0) {
-        return 0;
-    }
-    if (errno != EINVAL) {
-        return -errno;
-    }
-    for (size_t i = 0; i < RTD_LEDGER_BYTES; i += 4096) {
-        ((volatile char *)mapping)[i] = 0;
-    }
-    return 0;
-}
-
-/* Sizes, fills, maps and seals; on failure out holds what is to be closed. */
+/* Sizes, allocates, maps and seals; on failure out holds what is to be closed. */
 static int build_ledger(struct rtd_ledger_handle *out)
 {
     out->fd = open_memfd();
@@ -107,10 +89,6 @@ static int build_ledger(struct rtd_ledger_handle *out)
         return -errno;
     }
     out->ledger = mapping;
-    const int touched = touch_pages(mapping);
-    if (touched != 0) {
-        return touched;
-    }
     return fcntl(out->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ? -errno : 0;
 }
 

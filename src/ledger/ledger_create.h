@@ -28,9 +28,10 @@ struct rtd_ledger_handle {
 };
 
 /*
- * Creates the memfd (close-on-exec, sealed against shrinking, growing and further seals), touches
- * every page so that the target never causes an allocation, and writes the collector's half of
- * the header. Returns 0 or a negative errno.
+ * Creates the memfd (close-on-exec, sealed against shrinking, growing and further seals), allocates
+ * every page by fallocate() so that the target never causes an allocation (the kernel clears a
+ * page at its first use, by whichever side), and writes the collector's half of the header.
+ * Returns 0 or a negative errno.
  */
 int rtd_ledger_create(const struct rtd_ledger_options *options, struct rtd_ledger_handle *out);
 
