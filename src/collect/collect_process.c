@@ -240,7 +240,8 @@ int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns)
         record->image->clock_ms = clock_ms;
         return 0;
     }
-    const int result = rtd_image_read(record->image, process->ledger.handle.ledger);
+    const int result = rtd_image_read_sparse(record->image, process->ledger.handle.ledger,
+                                             process->ledger.handle.fd);
     if (result < 0)
         return result;
     process->image_read = true;

@@ -34,8 +34,8 @@ struct rtd_reporter {
 
 struct rtd_reporter *rtd_reporter_new(int *err)
 {
-    const struct rtd_symbol_options options = {.exec_worker = true,
-                                               .module_timeout_ms = MODULE_LIMIT_MS};
+    const struct rtd_symbol_options options = {
+        .exec_worker = true, .early_worker = true, .module_timeout_ms = MODULE_LIMIT_MS};
     struct rtd_reporter *const reporter = calloc(1, sizeof(*reporter));
 
     if (!reporter) {

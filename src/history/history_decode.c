@@ -136,6 +136,7 @@ static int decode_nodes(struct rtd_decode_process *process, struct rtd_cursor *i
         const uint64_t word = rtd_cursor_get_u64(in);
         if (rtd_validity_check_node(id, word)) {
             image->nodes[id] = word;
+            image->empty_node_pages[id / RTD_NODES_PER_PAGE] = false;
         } else {
             process->refused++;
         }

@@ -133,6 +133,10 @@ uint32_t rtd_encode_nodes(struct rtd_block_buffer *out, const struct rtd_encode_
 
     rtd_block_buffer_put_u32(out, 0);
     for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
+        if (image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
+            i += RTD_NODES_PER_PAGE - 1; /* roots fill whole pages, so i is at a page's first */
+            continue;
+        }
         if (image->nodes[i] == known->nodes[i] || !rtd_validity_check_node(i, image->nodes[i])) {
             continue;
         }
@@ -149,7 +153,9 @@ void rtd_encode_known_update(struct rtd_encode_known *known, const struct rtd_im
     const uint32_t module_count = known->module_count;
 
     for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
-        if (image->nodes[i] != known->nodes[i]) {
+        if (image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
+            i += RTD_NODES_PER_PAGE - 1;
+        } else if (image->nodes[i] != known->nodes[i]) {
             known->nodes[i] = image->nodes[i];
         }
     }

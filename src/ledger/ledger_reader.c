@@ -55,6 +55,7 @@ struct rtd_image *rtd_image_new(void)
     block->image.interval_bytes = 1;
     block->image.tag_count = RTD_TAG_FIRST;
     block->image.site_count = 1;
+    memset(block->image.empty_node_pages, true, sizeof(block->image.empty_node_pages));
     return &block->image;
 }
 
@@ -72,7 +73,11 @@ struct rtd_image *rtd_image_clone(const struct rtd_image *image)
     }
     block->image = *image;
     set_pointers(block);
-    memcpy(block->nodes, image->nodes, sizeof(block->nodes));
+    for (size_t i = 0; i < RTD_NODE_COUNT; i += RTD_NODES_PER_PAGE) {
+        if (!image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
+            memcpy(&block->nodes[i], &image->nodes[i], RTD_PAGE_BYTES);
+        }
+    }
     memcpy(block->modules, image->modules, image->module_count * sizeof(image->modules[0]));
     memcpy(block->tags, image->tags, image->tag_count * sizeof(image->tags[0]));
     memcpy(block->samples, image->samples, image->sample_count * sizeof(image->samples[0]));
@@ -149,18 +154,25 @@ static void copy_header(struct rtd_image *image, const struct rtd_ledger *ledger
 
 int rtd_image_read(struct rtd_image *image, const struct rtd_ledger *ledger)
 {
+    return rtd_image_read_sparse(image, ledger, -1);
+}
+
+int rtd_image_read_sparse(struct rtd_image *image, const struct rtd_ledger *ledger, int fd)
+{
     struct image_block *const block = (struct image_block *)image;
+    struct rtd_reader_pages pages;
 
     if (!is_ledger(ledger)) {
         return -EPROTO;
     }
+    rtd_reader_pages_find(&pages, fd);
     copy_header(image, ledger);
     image->rejected = rtd_validity_check_header(image);
-    rtd_reader_samples_read(image, ledger);
-    rtd_reader_sites_read(image, ledger, block->site_map);
+    rtd_reader_samples_read(image, ledger, &pages);
+    rtd_reader_sites_read(image, ledger, &pages, block->site_map);
     rtd_reader_samples_link(image, block->site_map);
     rtd_reader_tags_read(image, ledger);
-    rtd_reader_nodes_read(image, ledger);
-    rtd_reader_modules_read(image, ledger);
+    rtd_reader_nodes_read(image, ledger, &pages);
+    rtd_reader_modules_read(image, ledger, &pages);
     return 0;
 }

@@ -17,6 +17,12 @@
 
 #include <stdbool.h>
 
+enum {
+    RTD_PAGE_BYTES = 4096,
+    RTD_NODES_PER_PAGE = RTD_PAGE_BYTES / 8,
+    RTD_NODE_PAGES = RTD_NODE_COUNT / RTD_NODES_PER_PAGE,
+};
+
 struct rtd_image_module {
     uint64_t start, end, bias;
     uint32_t generation;
@@ -68,7 +74,9 @@ struct rtd_image {
 
     uint32_t module_count;
     struct rtd_image_module *modules;
-    uint64_t *nodes;    /* RTD_NODE_COUNT words, as in the ledger */
+    uint64_t *nodes; /* RTD_NODE_COUNT words, as in the ledger */
+    /* True: these RTD_NODES_PER_PAGE words are all 0. Who writes to nodes clears it. */
+    bool empty_node_pages[RTD_NODE_PAGES];
     uint32_t tag_count; /* >= 2: [0] none, [1] "other" */
     struct rtd_image_tag *tags;
     uint32_t sample_count;
@@ -91,6 +99,12 @@ void rtd_image_free(struct rtd_image *image); /* NULL is allowed */
  * image then keeps what it had. Modules come sorted by start and generation.
  */
 int rtd_image_read(struct rtd_image *image, const struct rtd_ledger *ledger);
+
+/*
+ * The same, and asks the ledger's memfd first which pages were ever written, to leave the others
+ * alone: a short-lived process uses a few dozen of a thousand. fd may be -1.
+ */
+int rtd_image_read_sparse(struct rtd_image *image, const struct rtd_ledger *ledger, int fd);
 
 /* A copy with buffers of its own; NULL when memory is short. image must be of rtd_image_new(). */
 struct rtd_image *rtd_image_clone(const struct rtd_image *image);

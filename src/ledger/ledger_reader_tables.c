@@ -15,7 +15,9 @@
 
 #include "ledger/ledger_validity.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     SAMPLE_TRIES = 4,
@@ -35,6 +37,37 @@ void rtd_reader_copy_words(void *to, const void *from, size_t size)
 
     for (size_t i = 0; i < size / sizeof(uint64_t); i++) {
         out[i] = __atomic_load_n(&in[i], __ATOMIC_RELAXED);
+    }
+}
+
+static bool is_written(const struct rtd_reader_pages *pages, const struct rtd_ledger *ledger,
+                       const void *place)
+{
+    return pages->written[((uintptr_t)place - (uintptr_t)ledger) / RTD_PAGE_BYTES];
+}
+
+/*
+ * A page that fallocate() made and nobody has written since counts as a hole; one that was swapped
+ * out counts as data. Extents beyond a bound are taken as one, which only costs time.
+ */
+void rtd_reader_pages_find(struct rtd_reader_pages *pages, int fd)
+{
+    enum { EXTENTS_MAX = 600 };
+    off_t at = 0;
+
+    memset(pages->written, fd < 0, sizeof(pages->written));
+    for (int i = 0; fd >= 0 && at < (off_t)RTD_LEDGER_BYTES; i++) {
+        const off_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO) {
+            break; /* only a hole is left */
+        }
+        const off_t hole = i < EXTENTS_MAX && data >= 0 ? lseek(fd, data, SEEK_HOLE) : -1;
+        const off_t from = data < 0 ? at : data;
+        const off_t to = hole < from ? (off_t)RTD_LEDGER_BYTES : hole;
+        for (off_t page = from / RTD_PAGE_BYTES; page * RTD_PAGE_BYTES < to; page++) {
+            pages->written[page] = true;
+        }
+        at = to;
     }
 }
 
@@ -87,10 +120,14 @@ static void read_slot(struct rtd_image *image, const _Atomic uint64_t *address,
     image->samples[image->sample_count++] = copy;
 }
 
-void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *ledger)
+void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                             const struct rtd_reader_pages *pages)
 {
     image->sample_count = 0;
     for (uint32_t bucket = 0; bucket < RTD_BUCKET_COUNT; bucket++) {
+        if (!is_written(pages, ledger, &ledger->buckets[bucket])) {
+            continue;
+        }
         for (uint32_t slot = 0; slot < RTD_BUCKET_SLOTS; slot++) {
             const _Atomic uint64_t *address = &ledger->buckets[bucket].address[slot];
             if (LOAD(*address) > ADDRESS_BUSY) {
@@ -124,13 +161,16 @@ static void copy_site(struct rtd_image_site *out, const struct rtd_site_record *
     out->births = LOAD(record->births);
 }
 
-void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *ledger, uint32_t *map)
+void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                           const struct rtd_reader_pages *pages, uint32_t *map)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < RTD_SITE_COUNT; i++) {
         /* Pairs with the release that publishes the key. */
-        const uint64_t key = LOAD_ACQUIRE(ledger->sites[i].key);
+        const uint64_t key = is_written(pages, ledger, &ledger->sites[i].key)
+                                 ? LOAD_ACQUIRE(ledger->sites[i].key)
+                                 : 0;
         map[i] = RTD_SITE_UNMAPPED;
         if (i != RTD_SITE_OVERFLOW && key == 0) {
             continue;
@@ -204,20 +244,28 @@ void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledg
     }
 }
 
-void rtd_reader_nodes_read(struct rtd_image *image, const struct rtd_ledger *ledger)
+void rtd_reader_nodes_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                           const struct rtd_reader_pages *pages)
 {
-    uint32_t misplaced = 0;
-
+    for (uint32_t page = 0; page < RTD_NODE_PAGES; page++) {
+        const _Atomic uint64_t *const from = &ledger->nodes[page * RTD_NODES_PER_PAGE];
+        uint64_t *const to = &image->nodes[page * RTD_NODES_PER_PAGE];
+        const bool written = is_written(pages, ledger, from);
+        if (!written && image->empty_node_pages[page]) {
+            continue;
+        }
+        /* A word is whole by itself; whether it makes sense is asked when a stack is followed. */
+        for (uint32_t i = 0; i < RTD_NODES_PER_PAGE; i++) {
+            to[i] = written ? LOAD_ACQUIRE(from[i]) : 0;
+        }
+        image->empty_node_pages[page] = !written;
+    }
     for (uint32_t i = 0; i < RTD_ROOT_COUNT; i++) {
-        misplaced += LOAD(ledger->nodes[i]) != 0;
-        image->nodes[i] = 0;
+        if (!image->empty_node_pages[i / RTD_NODES_PER_PAGE] && image->nodes[i] != 0) {
+            image->rejected++;
+            image->nodes[i] = 0;
+        }
     }
-    /* A word is whole by itself, and whether it makes sense is asked when a stack is followed. */
-    for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
-        /* Pairs with the writer's release: the modules read next hold this pc. */
-        image->nodes[i] = LOAD_ACQUIRE(ledger->nodes[i]);
-    }
-    image->rejected += misplaced;
 }
 
 static void read_module(struct rtd_image *image, const struct rtd_module *module)
@@ -242,12 +290,14 @@ static void read_module(struct rtd_image *image, const struct rtd_module *module
     image->module_count++;
 }
 
-void rtd_reader_modules_read(struct rtd_image *image, const struct rtd_ledger *ledger)
+void rtd_reader_modules_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                             const struct rtd_reader_pages *pages)
 {
     image->module_count = 0;
     for (uint32_t i = 0; i < RTD_MODULE_COUNT; i++) {
         /* Pairs with the release of start, which is stored last. */
-        if (LOAD_ACQUIRE(ledger->modules[i].start) != 0) {
+        if (is_written(pages, ledger, &ledger->modules[i].start) &&
+            LOAD_ACQUIRE(ledger->modules[i].start) != 0) {
             read_module(image, &ledger->modules[i]);
         }
     }

@@ -20,11 +20,23 @@
  */
 void rtd_reader_copy_words(void *to, const void *from, size_t size);
 
+enum { RTD_LEDGER_PAGES = RTD_LEDGER_BYTES / RTD_PAGE_BYTES };
+
+/* Which pages of the ledger may hold something. Those that do not are read as zeros. */
+struct rtd_reader_pages {
+    bool written[RTD_LEDGER_PAGES];
+};
+
+/* Asks fd for its data extents; all pages when fd is -1 or cannot tell. */
+void rtd_reader_pages_find(struct rtd_reader_pages *pages, int fd);
+
 /* Live samples; sample.site is still the ledger's site number. */
-void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *ledger);
+void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                             const struct rtd_reader_pages *pages);
 
 /* Sites in use; map[] (RTD_SITE_COUNT) takes the place of each ledger site in the image. */
-void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *ledger, uint32_t *map);
+void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                           const struct rtd_reader_pages *pages, uint32_t *map);
 
 /* Turns the samples' site numbers into places in the image; drops those without a site. */
 void rtd_reader_samples_link(struct rtd_image *image, const uint32_t *map);
@@ -32,7 +44,9 @@ void rtd_reader_samples_link(struct rtd_image *image, const uint32_t *map);
 /* Tags; sites whose tag is not there go to "other". */
 void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledger);
 
-void rtd_reader_nodes_read(struct rtd_image *image, const struct rtd_ledger *ledger);
-void rtd_reader_modules_read(struct rtd_image *image, const struct rtd_ledger *ledger);
+void rtd_reader_nodes_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                           const struct rtd_reader_pages *pages);
+void rtd_reader_modules_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                             const struct rtd_reader_pages *pages);
 
 #endif

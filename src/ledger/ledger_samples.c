@@ -190,10 +190,15 @@ bool rtd_sample_take(struct rtd_ledger *ledger, uint64_t address, struct rtd_sam
 }
 
 /*
- * Doubles one sample's interval, or removes it. True when it was removed. Whoever doubles throws
- * the coin: two threads that thin one sample at once must not throw twice for one doubling.
+ * Doubles one sample's interval, or removes it, when the interval is below limit. True when it was
+ * removed. Whoever doubles throws the coin: two threads that thin one sample at once must not throw
+ * twice for one doubling.
+ *
+ * Why the limit: samples that were thinned before and outlived their crowd are sparse already.
+ * Doubling them with every new crowd would leave a few of enormous weight.
  */
-static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t *random_state)
+static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t limit,
+                     uint64_t *random_state)
 {
     const uint64_t address = atomic_load_explicit(address_at(ledger, slot), memory_order_acquire);
     if (address == 0 || address == BUSY)
@@ -201,7 +206,7 @@ static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t *rand
     struct rtd_sample *const record = record_at(ledger, slot);
     struct rtd_sample_value value;
     read_record(record, &value);
-    if (value.interval == 0 || value.interval > UINT32_MAX / 2)
+    if (value.interval == 0 || value.interval > UINT32_MAX / 2 || value.interval >= limit)
         return false;
     uint32_t before = value.interval;
     if (!atomic_compare_exchange_strong_explicit(&record->interval, &before, value.interval * 2,
@@ -222,21 +227,41 @@ static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t *rand
     return true;
 }
 
-static unsigned thin_bucket(struct rtd_ledger *ledger, uint32_t bucket, uint64_t *random_state)
+static unsigned thin_bucket(struct rtd_ledger *ledger, uint32_t bucket, uint64_t limit,
+                            uint64_t *random_state)
 {
     unsigned removed = 0;
     for (uint32_t index = 0; index < RTD_BUCKET_SLOTS; index++)
-        removed += thin_one(ledger, (struct slot){bucket, index, false}, random_state);
+        removed += thin_one(ledger, (struct slot){bucket, index, false}, limit, random_state);
     return removed;
+}
+
+/* The smallest interval in a bucket, or `least` when that is smaller. */
+static uint64_t least_interval(const struct rtd_ledger *ledger, uint32_t bucket, uint64_t least)
+{
+    for (uint32_t index = 0; index < RTD_BUCKET_SLOTS; index++) {
+        if (atomic_load_explicit(&ledger->buckets[bucket].address[index], memory_order_acquire) <=
+            BUSY)
+            continue;
+        const uint32_t interval =
+            atomic_load_explicit(&ledger->samples[bucket * 8 + index].interval, RELAXED);
+        if (interval < least)
+            least = interval;
+    }
+    return least;
 }
 
 void rtd_sample_make_room(struct rtd_ledger *ledger, uint64_t address, uint64_t *random_state)
 {
     unsigned removed = 0;
     /* Blocks much larger than their interval are kept until it has grown to their size. */
-    for (int doubling = 0; doubling < 32 && removed == 0; doubling++)
-        removed = thin_bucket(ledger, first_bucket(address), random_state) +
-                  thin_bucket(ledger, second_bucket(address), random_state);
+    const uint32_t first = first_bucket(address), second = second_bucket(address);
+    for (int doubling = 0; doubling < 32 && removed == 0; doubling++) {
+        const uint64_t least =
+            least_interval(ledger, second, least_interval(ledger, first, UINT32_MAX / 2));
+        removed = thin_bucket(ledger, first, least * 2, random_state) +
+                  thin_bucket(ledger, second, least * 2, random_state);
+    }
     rtd_loss_add(ledger, RTD_LOSS_SAMPLES_THINNED, removed);
 }
 
@@ -248,9 +273,12 @@ unsigned rtd_sample_thin(struct rtd_ledger *ledger, uint64_t *random_state)
                                                  memory_order_acquire, RELAXED))
         return 0;
     /* First the shift: samples stored from here on already carry the doubled interval. */
-    atomic_fetch_add_explicit(&ledger->header.storage_shift, 1, RELAXED);
+    const uint32_t shift = atomic_fetch_add_explicit(&ledger->header.storage_shift, 1, RELAXED) + 1;
+    const uint64_t interval =
+        atomic_load_explicit(&ledger->header.interval_bytes, RELAXED) & UINT32_MAX;
+    const uint64_t limit = interval << (shift < 32 ? shift : 32);
     for (uint32_t bucket = 0; bucket < RTD_BUCKET_COUNT; bucket++)
-        removed += thin_bucket(ledger, bucket, random_state);
+        removed += thin_bucket(ledger, bucket, limit, random_state);
     rtd_loss_add(ledger, RTD_LOSS_SAMPLES_THINNED, removed);
     atomic_store_explicit(&ledger->header.thinning, 0, memory_order_release);
     return removed;

@@ -66,16 +66,16 @@ enum rtd_sample_result rtd_sample_insert(struct rtd_ledger *ledger, uint64_t add
 bool rtd_sample_take(struct rtd_ledger *ledger, uint64_t address, struct rtd_sample_value *value);
 
 /*
- * Doubles the storage interval of every sample and keeps each with the probability that leaves
- * all estimates unbiased. One thread at a time (others return at once with 0). Returns how many
- * were removed.
+ * Doubles the storage interval, and the interval of every sample that is still below it, and keeps
+ * each of those with the probability that leaves all estimates unbiased. One thread at a time
+ * (others return at once with 0). Returns how many were removed.
  */
 unsigned rtd_sample_thin(struct rtd_ledger *ledger, uint64_t *random_state);
 
 /*
- * After RTD_SAMPLE_FULL: thins the samples in the two buckets of address alone until one of them
- * went. Each sample carries its own interval, so estimates stay unbiased. Another thread may take
- * the room before the caller does.
+ * After RTD_SAMPLE_FULL: thins the samples of the least interval in the two buckets of address
+ * alone until one of them went. Each sample carries its own interval, so estimates stay unbiased.
+ * Another thread may take the room before the caller does.
  */
 void rtd_sample_make_room(struct rtd_ledger *ledger, uint64_t address, uint64_t *random_state);
 

@@ -75,10 +75,13 @@ static void note_library(const char *name, struct rtd_symbol_elf *out)
     const char *allocator = rtd_symbol_allocator_name(name);
 
     out->needed_count++;
-    if (strcmp(allocator, "glibc") == 0)
-        out->libc = RTD_SYMBOL_LIBC_GLIBC;
-    else if (strcmp(allocator, "other") != 0 && !out->needed_allocator[0])
+    if (strcmp(allocator, "glibc") == 0) {
+        /* The interpreter, read before, is what decides. */
+        if (out->libc == RTD_SYMBOL_LIBC_UNKNOWN)
+            out->libc = RTD_SYMBOL_LIBC_GLIBC;
+    } else if (strcmp(allocator, "other") != 0 && !out->needed_allocator[0]) {
         memcpy(out->needed_allocator, allocator, strlen(allocator) + 1);
+    }
     if (starts_with(name, "libc.musl") || strcmp(name, "libc.so") == 0)
         out->libc = RTD_SYMBOL_LIBC_MUSL;
     out->needs_asan |= starts_with(name, "libasan") || starts_with(name, "libclang_rt.asan");

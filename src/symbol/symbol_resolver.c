@@ -72,6 +72,8 @@ struct rtd_symbol_resolver *rtd_symbol_resolver_new(const struct rtd_symbol_opti
     if (!resolver->options.debug_directory)
         resolver->options.debug_directory = "/usr/lib/debug";
     resolver->client.fd = -1;
+    if (resolver->options.early_worker && rtd_symbol_client_start(&resolver->client, false) == 0)
+        resolver->stats.worker_starts++;
     return resolver;
 }
 

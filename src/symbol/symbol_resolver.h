@@ -55,6 +55,12 @@ struct rtd_symbol_options {
      * are not `riptide`.
      */
     bool exec_worker;
+    /*
+     * Start the first worker at once, by a plain fork: for a caller that has no threads and holds
+     * nothing of a target yet. It saves an exec (5 ms of processor time) in each short run; a
+     * worker that has to be replaced later is started as exec_worker says.
+     */
+    bool early_worker;
     /* Ask again for addresses that the table knows without frames. */
     bool retry_unresolved;
     /*

@@ -11,6 +11,7 @@
  * A module is known again by what fstat() says about its descriptor, so a file that was replaced
  * or rewritten is opened anew.
  */
+#include "base/base_macros.h"
 #include "symbol/symbol_confine.h"
 #include "symbol/symbol_image.h"
 #include "symbol/symbol_resolver.h"
@@ -18,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -256,10 +258,20 @@ static int arrange_fds(int fd)
     return 0;
 }
 
+/* A terminal's signals are for the program under watch; the end of the socket ends the worker. */
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGTSTP};
+
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(ignored); i++)
+        (void)signal(ignored[i], SIG_IGN);
+}
+
 int rtd_symbol_worker_main(int fd)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
 
+    ignore_signals();
     if (!worker || arrange_fds(fd) < 0 || elf_version(EV_CURRENT) == EV_NONE)
         return 1;
     worker->fd = RTD_SYMBOL_WORKER_FD;

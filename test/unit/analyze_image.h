@@ -101,6 +101,7 @@ static inline uint32_t made_stack(struct made *made, uint32_t root, const uint64
         count++;
     for (uint32_t i = count; i-- > 0;) {
         made->image->nodes[made->next_node] = ((uint64_t)node << RTD_PC_BITS) | pcs[i];
+        made->image->empty_node_pages[made->next_node / RTD_NODES_PER_PAGE] = false;
         node = made->next_node++;
     }
     return node;
