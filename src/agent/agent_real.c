@@ -324,3 +324,31 @@ const void *rtd_real_malloc_module(void)
             return find_in(map, "memalign") != NULL ? map->l_ld : NULL;
     return NULL;
 }
+
+/* What an object needs from others stands before its hashed symbols. */
+static bool needs(const struct link_map *map, const char *name)
+{
+    const struct tables tables = read_tables(map);
+    if (tables.symbols == NULL || tables.strings == NULL || tables.gnu_hash == NULL)
+        return false;
+    for (uint32_t i = 1; i < tables.gnu_hash[1]; i++)
+        if (tables.symbols[i].st_shndx == SHN_UNDEF &&
+            same(tables.strings + tables.symbols[i].st_name, name))
+            return true;
+    return false;
+}
+
+bool rtd_real_operators_bypass(void)
+{
+    static const char operator_new[] = "_Znwm";
+    const struct link_map *map = own_map();
+    map = map != NULL ? map->l_next : NULL;
+    while (map != NULL && find_in(map, "malloc") == NULL)
+        map = map->l_next;
+    if (map == NULL || find_in(map, operator_new) == NULL)
+        return false;
+    for (map = _r_debug.r_map; map != NULL; map = map->l_next)
+        if (needs(map, operator_new))
+            return true;
+    return false;
+}

@@ -46,4 +46,10 @@ bool rtd_real_is_interposed(void);
  */
 const void *rtd_real_malloc_module(void);
 
+/*
+ * True when the object that defines the real malloc defines operator new as well, so that it does
+ * not pass through malloc, and some other object of the program calls it.
+ */
+bool rtd_real_operators_bypass(void);
+
 #endif

@@ -93,6 +93,7 @@ static void begin(struct rtd_ledger *ledger, enum rtd_hello_kind kind)
     header->agent_kind = kind;
     header->mark_mask = RTD_MARK_MASK;
     header->allocator_module_start = (uintptr_t)rtd_real.malloc;
+    header->blind_spots = rtd_real_operators_bypass() ? RTD_BLIND_TO_OPERATORS : 0;
     header->agent_reason = reason;
     rtd_agent.ledger = ledger;
     /* So that the allocator has a name also when the program ends at once. */

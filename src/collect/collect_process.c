@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collect/collect_modules.h"
 #include "symbol/symbol_elf.h"
 
 #define MS_NS     UINT64_C(1000000)
@@ -194,6 +195,19 @@ static bool file_at(pid_t pid, uint64_t address, char *path, size_t size)
 }
 
 /*
+ * Allocator libraries define operator new themselves and do not pass through malloc there: a C++
+ * program's report must not look whole.
+ */
+static void name_blind_spot(struct rtd_process_meta *meta)
+{
+    if (meta->status != RTD_PROCESS_BLIND)
+        (void)snprintf(meta->blind_reason, sizeof(meta->blind_reason),
+                       "the allocator (%s) defines the C++ operators new and delete itself: what "
+                       "the program allocates through them is not seen",
+                       meta->allocator);
+}
+
+/*
  * The allocator's own file stands in no stack as a rule, so the process's mappings are asked, or
  * when it is dead, the modules it left.
  */
@@ -222,6 +236,8 @@ static void name_allocator(struct rtd_collect_process *process)
     process->changed = true;
     (void)snprintf(meta->allocator, sizeof(meta->allocator), "%s",
                    rtd_symbol_allocator_name(found));
+    if (ledger->header.blind_spots & RTD_BLIND_TO_OPERATORS)
+        name_blind_spot(meta);
 }
 
 int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns)
@@ -244,6 +260,7 @@ int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns)
                                              process->ledger.handle.fd);
     if (result < 0)
         return result;
+    rtd_modules_complete(record->image, (pid_t)record->meta.pid, record->meta.executable);
     process->image_read = true;
     process->changed = true;
     name_allocator(process);

@@ -124,6 +124,9 @@ static void put_fate(struct rtd_json *json, const struct rtd_report_process *pro
         rtd_json_null(json, "signal");
     rtd_json_string(json, "blind_reason",
                     meta->status == RTD_PROCESS_BLIND ? meta->blind_reason : NULL);
+    rtd_json_string(json, "partly_blind",
+                    meta->status != RTD_PROCESS_BLIND && meta->blind_reason[0] ? meta->blind_reason
+                                                                               : NULL);
 }
 
 static void put_target(struct rtd_json *json, const struct rtd_report_process *target)

@@ -81,7 +81,7 @@ static void put_head(const struct rtd_text *text, const struct rtd_report *repor
         rtd_buffer_printf(text->out, ", started %s", rtd_human_time(meta->started_unix_ns).text);
     rtd_buffer_printf(text->out, "\n  mode %s", rtd_human_mode_name(report->mode));
     if (target->interval_bytes)
-        rtd_buffer_printf(text->out, ", one sample each %s",
+        rtd_buffer_printf(text->out, ", one sample per %s",
                           rtd_human_bytes(target->interval_bytes).text);
     rtd_buffer_printf(text->out, ", allocator ");
     rtd_text_clean(text, meta->allocator[0] ? meta->allocator : "other");
@@ -97,6 +97,8 @@ static void put_head(const struct rtd_text *text, const struct rtd_report *repor
         put_warning(text, "BLIND",
                     meta->blind_reason[0] ? meta->blind_reason
                                           : "the allocations of this program cannot be seen");
+    else if (meta->blind_reason[0])
+        put_warning(text, "PARTLY BLIND", meta->blind_reason);
 }
 
 static void put_one_loss(const struct rtd_text *text, uint64_t count, const char *sentence)
@@ -251,10 +253,8 @@ static void put_leak(const struct rtd_text *text, const struct rtd_report_leak *
                       rtd_human_bytes(leak->total_size_bytes).text,
                       rtd_human_count(leak->allocation_count).text, leak->growth_rate / 1048576);
     if (leak->site_ref) {
-        const struct rtd_text_place place = rtd_text_place_of(leak->site_ref);
-
         rtd_buffer_puts(text->out, "    at ");
-        rtd_text_place(text, &place, 0);
+        rtd_text_site(text, leak->site_ref, 0);
         rtd_buffer_printf(text->out, "  (site %u)\n", (unsigned)leak->site);
     }
     rtd_buffer_puts(text->out, "    because: ");
@@ -285,7 +285,8 @@ static void put_advice(const struct rtd_text *text, const struct rtd_report_proc
 {
     const struct rtd_report_allocations *const allocations = &target->allocations;
 
-    rtd_buffer_printf(text->out, "\n  efficiency score %.2f of 1\n", allocations->efficiency_score);
+    put_section(text, "Allocation");
+    rtd_buffer_printf(text->out, "  efficiency score %.2f of 1\n", allocations->efficiency_score);
     for (uint32_t i = 0; i < allocations->recommendation_count; i++) {
         const struct rtd_report_recommendation *const advice = &allocations->recommendations[i];
         const int used = (int)rtd_text_columns(advice->severity);

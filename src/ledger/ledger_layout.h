@@ -88,6 +88,9 @@ enum rtd_agent_reason {
     RTD_REASON_NO_MEMALIGN = 4, /* the allocator in use has no memalign of its own */
 };
 
+/* header.blind_spots */
+enum { RTD_BLIND_TO_OPERATORS = 1 }; /* C++ code calls an operator new that bypasses malloc */
+
 /* Each kind of loss has a counter in header.loss[]. Names: rtd_loss_name() in the reader. */
 enum rtd_loss {
     RTD_LOSS_SAMPLES_NOT_STORED =
@@ -207,7 +210,7 @@ struct rtd_header {
     _Atomic uint64_t interval_bytes; /* T to use for the next draw; the agent may double it */
     _Atomic uint32_t no_handshake;   /* 1: the target runs under seccomp; do not talk at fork */
     uint32_t reserved1;
-    _Atomic uint64_t adapt_low_ms;   /* the collector's own: time spent below the rate aimed at */
+    _Atomic uint64_t adapt_low_ms; /* the collector's own: time spent below the rate aimed at */
     uint64_t reserved2[4];
 
     /* Offset 192. Written by the agent once. */
@@ -218,7 +221,8 @@ struct rtd_header {
     uint32_t agent_kind; /* enum rtd_hello_kind */
     uint32_t mark_mask;
     uint64_t allocator_module_start; /* run-time address of the real malloc */
-    uint64_t reserved3[4];
+    uint64_t blind_spots;            /* RTD_BLIND_TO_...: parts of the heap that do not pass here */
+    uint64_t reserved3[3];
 
     /* Offset 256. Counters the agent adds to, slow path only. */
     _Atomic uint32_t module_count;
@@ -237,7 +241,7 @@ struct rtd_header {
     _Atomic uint64_t tick_clock; /* clock_ms at which tick_samples began */
     _Atomic uint64_t tick_samples;
     uint64_t reserved4;
-    _Atomic uint64_t threads_seen;  /* threads set up so far */
+    _Atomic uint64_t threads_seen; /* threads set up so far */
 
     /* Offset 352. Births by size: tiny < 1 KiB, small < 64 KiB, medium < 1 MiB, large < 16 MiB,
      * huge. */

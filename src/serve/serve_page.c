@@ -11,9 +11,10 @@
 
 #include "export/export_human.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { SITES_MAX = 25, COMPONENTS_MAX = 15, PROCESSES_MAX = 25 };
+enum { SITES_MAX = 25, COMPONENTS_MAX = 15, PROCESSES_MAX = 25, CALLERS_MAX = 2 };
 
 static void put(struct rtd_buffer *out, const char *markup)
 {
@@ -104,18 +105,24 @@ static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
     const struct rtd_words interval = rtd_human_bytes(target->interval_bytes);
 
     put(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-             "<meta http-equiv=\"refresh\" content=\"5\">\n"
+             "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\n"
              "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
              "<title>RipTide: ");
     put_text(out, target->meta.command);
-    put(out, "</title>\n<link rel=\"stylesheet\" href=\"/style.css\"></head><body>\n"
-             "<header><h1><code>");
+    put(out,
+        "</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n"
+        "<link rel=\"icon\" type=\"image/svg+xml\" href=\"/icon.svg\">\n"
+        "<script src=\"/page.js\" defer></script></head><body>\n"
+        "<p id=\"lost\" class=\"warn\" role=\"status\" hidden><strong>No answer.</strong> The "
+        "run has ended or RipTide cannot be reached; these are the last figures. The recording "
+        "has them all: <code>riptide report FILE</code></p>\n"
+        "<header><h1>RipTide <code>");
     put_text(out, target->meta.command);
     rtd_buffer_printf(out, "</code></h1>\n<p class=\"soft\">pid %u, %s, %s, mode %s",
                       (unsigned)target->meta.pid, status.text, duration.text,
                       rtd_human_mode_name(report->mode));
     if (target->interval_bytes)
-        rtd_buffer_printf(out, ", one sample each %s", interval.text);
+        rtd_buffer_printf(out, ", one sample per %s", interval.text);
     put(out, ", allocator ");
     put_text(out, target->meta.allocator[0] ? target->meta.allocator : "other");
     put(out, "</p>\n<nav aria-label=\"Data\"><a href=\"/metrics\">/metrics</a> "
@@ -126,6 +133,8 @@ static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
              "<a href=\"/readyz\">/readyz</a></nav></header>\n<main>\n");
     if (target->meta.status == RTD_PROCESS_BLIND)
         put_warning(out, "Blind.", target->meta.blind_reason);
+    else if (target->meta.blind_reason[0])
+        put_warning(out, "Partly blind.", target->meta.blind_reason);
     if (report->note && report->note[0])
         put_warning(out, report->complete ? "Note." : "Incomplete.", report->note);
 }
@@ -151,22 +160,18 @@ static void put_cards(struct rtd_buffer *out, const struct rtd_report_process *t
     put_size_card(out, "Virtual", memory->valid ? memory->virtual_bytes : 0, "");
     if (memory->valid && memory->limit_bytes) {
         const struct rtd_words limit = rtd_human_bytes(memory->limit_bytes);
+        const char *const name = memory->limit_is_cgroup ? "Use of the limit" : "Use of all memory";
+        char used[32], of[128];
 
-        rtd_buffer_init(&note);
-        rtd_buffer_printf(&note, "%.1f %%", memory->pressure * 100);
-        put_card(out, "Use of the limit", rtd_buffer_get(&note), limit.text);
-        rtd_buffer_fini(&note);
+        snprintf(used, sizeof(used), "%.1f %%", memory->pressure * 100);
+        snprintf(of, sizeof(of), "of %s", limit.text);
+        put_card(out, name, used, of);
     }
     put(out, "</ul>\n");
 }
 
-static void put_place(struct rtd_buffer *out, const struct rtd_report_frame *frame)
+static void put_file(struct rtd_buffer *out, const struct rtd_report_frame *frame)
 {
-    const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
-
-    put(out, "<code>");
-    put_text(out, frame->function ? frame->function : unnamed.text);
-    put(out, "</code>");
     if (!frame->file)
         return;
     put(out, " <span class=\"soft\"><code>");
@@ -176,8 +181,48 @@ static void put_place(struct rtd_buffer *out, const struct rtd_report_frame *fra
     put(out, "</code></span>");
 }
 
-/* The frame that names the site; the site's own fields are that frame's. */
-static void put_site_place(struct rtd_buffer *out, const struct rtd_report_site *site)
+static void put_place(struct rtd_buffer *out, const struct rtd_report_frame *frame)
+{
+    const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
+
+    put(out, "<code>");
+    put_text(out, frame->function ? frame->function : unnamed.text);
+    put(out, "</code>");
+    put_file(out, frame);
+}
+
+/* Where a named frame without a line is, so that it can be looked up elsewhere. */
+static void put_module(struct rtd_buffer *out, const struct rtd_report_frame *frame)
+{
+    const struct rtd_words place = rtd_human_place(frame->module, frame->offset);
+
+    if (!frame->function || frame->file)
+        return;
+    put(out, " <span class=\"soft\"><code>");
+    put_text(out, place.text);
+    put(out, "</code></span>");
+}
+
+/* Without a file, the callers tell what the site is for; the C library's starters do not. */
+static void put_callers(struct rtd_buffer *out, const struct rtd_report_site *site)
+{
+    for (unsigned n = 1; n <= CALLERS_MAX; n++) {
+        const struct rtd_report_frame *const caller = rtd_human_caller(site, n);
+
+        if (!caller)
+            return;
+        put(out, " <span class=\"soft\">&lt; <code>");
+        put_text(out, caller->function);
+        put(out, "</code></span>");
+    }
+}
+
+/*
+ * The frame that names the site; the site's own fields are that frame's. The same site may stand in
+ * several tables, so the table tells their opened stacks apart.
+ */
+static void put_site_place(struct rtd_buffer *out, const struct rtd_report_site *site,
+                           const char *table)
 {
     const uint32_t index = site->named_frame < site->frame_count ? site->named_frame : 0;
     const struct rtd_report_frame named = {
@@ -189,13 +234,15 @@ static void put_site_place(struct rtd_buffer *out, const struct rtd_report_site 
     };
 
     put_place(out, &named);
+    put_callers(out, site);
     if (site->frame_count < 2)
         return;
-    rtd_buffer_printf(out, "<details><summary>stack of %u</summary><ol>",
-                      (unsigned)site->frame_count);
+    rtd_buffer_printf(out, "<details id=\"%s-%u\"><summary>stack of %u</summary><ol>", table,
+                      (unsigned)site->id, (unsigned)site->frame_count);
     for (uint32_t i = 0; i < site->frame_count; i++) {
         put(out, "<li>");
         put_place(out, &site->frames[i]);
+        put_module(out, &site->frames[i]);
         put(out, site->frames[i].inlined ? " inlined</li>" : "</li>");
     }
     put(out, "</ol></details>");
@@ -211,7 +258,7 @@ static void put_sites(struct rtd_buffer *out, const struct rtd_report_process *t
         put(out, "<p>No allocation was sampled yet.</p>\n");
         return;
     }
-    put(out, "<div class=\"scroll\"><table><thead><tr><th class=\"n\">Live</th>"
+    put(out, "<div class=\"scroll\" id=\"sites\"><table><thead><tr><th class=\"n\">Live</th>"
              "<th class=\"n\">95 % interval</th><th>Share</th><th class=\"n\">Blocks</th>"
              "<th class=\"n\">Allocated</th><th>Component</th><th>Where</th></tr></thead>"
              "<tbody>\n");
@@ -231,7 +278,7 @@ static void put_sites(struct rtd_buffer *out, const struct rtd_report_process *t
         put(out, "<td>");
         put_text(out, site->component);
         put(out, "</td><td class=\"wide\">");
-        put_site_place(out, site);
+        put_site_place(out, site, "site");
         put(out, "</td></tr>\n");
     }
     put(out, "</tbody></table></div>\n");
@@ -241,7 +288,8 @@ static void put_components(struct rtd_buffer *out, const struct rtd_report_proce
 {
     if (target->component_count == 0)
         return;
-    put(out, "<h2>Components</h2>\n<div class=\"scroll\"><table><thead><tr><th>Component</th>"
+    put(out, "<h2>Components</h2>\n<div class=\"scroll\" "
+             "id=\"components\"><table><thead><tr><th>Component</th>"
              "<th class=\"n\">Live</th><th class=\"n\">Blocks</th><th class=\"n\">Allocated</th>"
              "<th class=\"n\">Allocations</th></tr></thead><tbody>\n");
     for (uint32_t i = 0; i < target->component_count && i < COMPONENTS_MAX; i++) {
@@ -259,6 +307,13 @@ static void put_components(struct rtd_buffer *out, const struct rtd_report_proce
     put(out, "</tbody></table></div>\n");
 }
 
+/* "high_growth_rate" reads as "high growth rate", and breaks where a line must. */
+static void put_reason(struct rtd_buffer *out, const char *reason)
+{
+    for (; *reason; reason++)
+        rtd_buffer_putc(out, *reason == '_' ? ' ' : *reason);
+}
+
 static void put_leak(struct rtd_buffer *out, const struct rtd_report_leak *leak)
 {
     put(out, "<tr><td>");
@@ -269,11 +324,11 @@ static void put_leak(struct rtd_buffer *out, const struct rtd_report_leak *leak)
     rtd_buffer_printf(out, "<td class=\"n\">%.1f MB/h</td><td class=\"wide\">",
                       leak->growth_rate / 1048576);
     if (leak->site_ref)
-        put_site_place(out, leak->site_ref);
+        put_site_place(out, leak->site_ref, "leak");
     put(out, "</td><td>");
     for (uint32_t i = 0; i < leak->reason_count && i < RTD_ARRAY_LENGTH(leak->reasons); i++) {
         put(out, i ? ", " : "");
-        put_text(out, leak->reasons[i]);
+        put_reason(out, leak->reasons[i]);
     }
     put(out, "</td></tr>\n");
 }
@@ -287,7 +342,7 @@ static void put_leaks(struct rtd_buffer *out, const struct rtd_report_process *t
     if (leaks->potential_leak_count == 0)
         put(out, "<p>No component meets a leak criterion so far.</p>\n");
     else
-        put(out, "<div class=\"scroll\"><table><thead><tr><th>Component</th>"
+        put(out, "<div class=\"scroll\" id=\"leaks\"><table><thead><tr><th>Component</th>"
                  "<th class=\"n\">Live</th><th class=\"n\">Blocks</th><th class=\"n\">Growth</th>"
                  "<th>Where</th><th>Reasons</th></tr></thead><tbody>\n");
     for (uint32_t i = 0; i < leaks->potential_leak_count; i++)
@@ -324,9 +379,10 @@ static void put_processes(struct rtd_buffer *out, const struct rtd_report *repor
 
     if (report->process_count < 2)
         return;
-    put(out, "<h2>Other process images</h2>\n<div class=\"scroll\"><table><thead><tr>"
-             "<th class=\"n\">Pid</th><th class=\"n\">Live</th><th class=\"n\">Allocated</th>"
-             "<th>Status</th><th>Command</th></tr></thead><tbody>\n");
+    put(out,
+        "<h2>Other process images</h2>\n<div class=\"scroll\" id=\"processes\"><table><thead><tr>"
+        "<th class=\"n\">Pid</th><th class=\"n\">Live</th><th class=\"n\">Allocated</th>"
+        "<th>Status</th><th>Command</th></tr></thead><tbody>\n");
     for (uint32_t i = 0; i < report->process_count && shown < PROCESSES_MAX; i++) {
         const struct rtd_report_process *const process = &report->processes[i];
         const struct rtd_words status = rtd_human_status(&process->meta);
@@ -390,5 +446,5 @@ void rtd_serve_page_put(struct rtd_buffer *out, const struct rtd_report *report)
     put(out, "</main>\n<footer>RipTide " RTD_VERSION);
     if (time.text[0])
         rtd_buffer_printf(out, ", memory read at %s", time.text);
-    put(out, ". This page loads itself anew every five seconds.</footer>\n</body></html>\n");
+    put(out, ". The figures are renewed every five seconds.</footer>\n</body></html>\n");
 }
