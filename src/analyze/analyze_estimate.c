@@ -28,6 +28,9 @@ static const double TAIL = 0.025;
  */
 static const double DOUBT_MAX = 3.688879454113936;
 
+/* Weights whose relative variance is above a quarter count as entirely mixed. */
+static const double MIXED_SLOPE = 4.0;
+
 /* The largest figure that is still an integer in a double, and far beyond any address space. */
 static const double FIGURE_MAX = 9007199254740992.0;
 
@@ -68,6 +71,19 @@ void rtd_weight_pool(struct rtd_weight_sum *into, const struct rtd_weight_sum *f
     rtd_weight_expect(into, from->max_weight);
 }
 
+void rtd_weight_expect_heavier(struct rtd_weight_sum *sum, double heaviest)
+{
+    const double seen = sum->total - sum->certain;
+    if (sum->samples == 0 || !(sum->variance > 0.0) || !(seen > 0.0))
+        return;
+    /* Of equal weights the mean is the typical one; how far it lies below tells how they differ. */
+    const double mean = sum->total / (double)sum->samples, typical = sum->variance / seen;
+    const double mixed = fmin(1.0, MIXED_SLOPE * (typical / mean - 1.0));
+    const double expected = 2.0 * fmin(heaviest, sqrt(sum->variance));
+    if (mixed > 0.0 && expected > sum->max_weight)
+        sum->max_weight += mixed * (expected - sum->max_weight);
+}
+
 struct rtd_weight_sum rtd_weight_from_totals(double total, double variance, uint64_t samples,
                                              double unit_weight)
 {
@@ -77,10 +93,11 @@ struct rtd_weight_sum rtd_weight_from_totals(double total, double variance, uint
         return sum;
     }
     /* V / total is the typical weight unless samples that are nearly certain dilute the total. */
-    const double diluted = variance / total;
-    const double weight = diluted > unit_weight ? diluted : unit_weight;
+    const double diluted = variance / total, number = (double)samples;
+    /* Samples that were drawn with a smaller interval than the present one weigh less than it. */
+    const double weight = fmax(diluted, fmin(unit_weight, total / number));
     const double random = fmin(total, variance / weight);
-    const double count = random / weight, number = (double)samples;
+    const double count = random / weight;
     sum.variance = variance;
     sum.max_weight = weight * fmin(1.0, count);
     sum.certain = total - random;

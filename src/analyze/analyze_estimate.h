@@ -45,6 +45,13 @@ struct rtd_weight_sum rtd_weight_from_totals(double total, double variance, uint
 void rtd_weight_expect(struct rtd_weight_sum *sum, double weight);
 
 /*
+ * For counts: where weights differ, the heaviest kinds are those that have not been sampled yet, so
+ * allows for one of twice the heaviest weight, the more the weights differ. heaviest is the largest
+ * weight seen, or HUGE_VAL when that is not known: then sqrt(variance), which it cannot exceed.
+ */
+void rtd_weight_expect_heavier(struct rtd_weight_sum *sum, double heaviest);
+
+/*
  * Value and 95 % interval; low <= value <= high. Without a sample the value is 0 and the upper
  * limit 3.7 max_weight; exact when nothing can have been missed.
  */

@@ -118,11 +118,14 @@ static void reconcile(struct rtd_estimate *live, struct rtd_estimate *allocated)
 
 struct rtd_report_figures rtd_figures_finish(const struct rtd_figures *figures)
 {
+    struct rtd_weight_sum live_blocks = figures->live_blocks, allocations = figures->allocations;
+    rtd_weight_expect_heavier(&live_blocks, live_blocks.max_weight);
+    rtd_weight_expect_heavier(&allocations, HUGE_VAL);
     struct rtd_report_figures out = {
         .live_bytes = estimate_at(&figures->live_bytes, figures->live_bytes_value),
-        .live_blocks = estimate_at(&figures->live_blocks, figures->live_blocks_value),
+        .live_blocks = estimate_at(&live_blocks, figures->live_blocks_value),
         .allocated_bytes = estimate_at(&figures->allocated_bytes, figures->allocated_bytes_value),
-        .allocations = estimate_at(&figures->allocations, figures->allocations_value),
+        .allocations = estimate_at(&allocations, figures->allocations_value),
     };
     reconcile(&out.live_bytes, &out.allocated_bytes);
     reconcile(&out.live_blocks, &out.allocations);

@@ -130,14 +130,16 @@ static void run_cell(struct tally *tallies, const double *sizes, unsigned count,
         sample_blocks(sizes, count, interval, random, sums);
         const struct rtd_weight_sum bytes =
             rtd_weight_from_totals(sums[0].total, sums[0].variance, sums[0].samples, interval);
-        const struct rtd_weight_sum blocks =
+        struct rtd_weight_sum blocks =
             rtd_weight_from_totals(sums[1].total, sums[1].variance, sums[1].samples, 0.0);
+        rtd_weight_expect_heavier(&blocks, HUGE_VAL);
         if (sums[0].samples > 0) {
             score(&tallies[ALLOCATED_BYTES], &bytes, truth);
             score(&tallies[ALLOCATIONS], &blocks, (double)count);
         }
         rtd_weight_expect(&sums[0], unseen[0]);
         rtd_weight_expect(&sums[1], unseen[1]);
+        rtd_weight_expect_heavier(&sums[1], sums[1].max_weight);
         score(&tallies[LIVE_BYTES], &sums[0], truth);
         score(&tallies[LIVE_BLOCKS], &sums[1], (double)count);
     }

@@ -140,6 +140,38 @@ static void totals_alone_give_nearly_the_same_interval(void **state)
     near((double)b.high, (double)a.high, 0.02);
 }
 
+static void totals_from_a_smaller_interval_are_not_taken_for_certain(void **state)
+{
+    (void)state;
+    struct rtd_weight_sum sum = {0};
+    const double p = rtd_math_one_minus_exp_neg(201.0 / 524288.0);
+    for (int i = 0; i < 20; i++)
+        rtd_weight_add(&sum, 200.0, p);
+    const struct rtd_weight_sum known =
+        rtd_weight_from_totals(sum.total, sum.variance, sum.samples, 8 * 524288.0);
+    const struct rtd_estimate a = rtd_estimate_from(&sum), b = rtd_estimate_from(&known);
+    near((double)b.low, (double)a.low, 0.02);
+    near((double)b.high, (double)a.high, 0.02);
+}
+
+static void counts_of_unequal_weights_allow_for_heavier_ones(void **state)
+{
+    (void)state;
+    struct rtd_weight_sum equal = {0}, mixed = {0};
+    for (int i = 0; i < 10; i++) {
+        rtd_weight_add(&equal, 1.0, 0.001);
+        rtd_weight_add(&mixed, 1.0, 0.0001 * (double)(1 << i));
+    }
+    const struct rtd_estimate before[] = {rtd_estimate_from(&equal), rtd_estimate_from(&mixed)};
+    rtd_weight_expect_heavier(&equal, equal.max_weight);
+    rtd_weight_expect_heavier(&mixed, mixed.max_weight);
+    const struct rtd_estimate after[] = {rtd_estimate_from(&equal), rtd_estimate_from(&mixed)};
+    assert_int_equal(after[0].high, before[0].high);
+    assert_true((double)after[1].high > 1.1 * (double)before[1].high);
+    assert_int_equal(after[1].low, before[1].low);
+    assert_int_equal(after[1].value, before[1].value);
+}
+
 static void unusable_totals_do_no_harm(void **state)
 {
     (void)state;
@@ -178,6 +210,8 @@ int main(void)
         cmocka_unit_test(interval_holds_the_value_and_never_less_than_was_seen),
         cmocka_unit_test(pooling_equals_adding_to_one_sum),
         cmocka_unit_test(totals_alone_give_nearly_the_same_interval),
+        cmocka_unit_test(totals_from_a_smaller_interval_are_not_taken_for_certain),
+        cmocka_unit_test(counts_of_unequal_weights_allow_for_heavier_ones),
         cmocka_unit_test(unusable_totals_do_no_harm),
         cmocka_unit_test(one_sample_is_uncertain_and_many_are_not),
     };
