@@ -55,6 +55,15 @@ struct rtd_words rtd_human_bytes(uint64_t bytes)
     return words;
 }
 
+struct rtd_words rtd_human_about_bytes(struct rtd_estimate estimate)
+{
+    struct rtd_words words = rtd_human_bytes(estimate.value);
+
+    if (estimate.value == 0 && estimate.high > 0)
+        snprintf(words.text, sizeof(words.text), "<%.80s", rtd_human_bytes(estimate.high).text);
+    return words;
+}
+
 struct rtd_words rtd_human_range_bytes(struct rtd_estimate estimate)
 {
     struct rtd_words words;
@@ -176,6 +185,33 @@ struct rtd_words rtd_human_place(const char *module, uint64_t offset)
     snprintf(words.text, sizeof(words.text), "%.64s+0x%" PRIx64, slash ? slash + 1 : module,
              offset);
     return words;
+}
+
+static bool in_c_library(const struct rtd_report_frame *frame)
+{
+    const char *const slash = strrchr(frame->module, '/');
+
+    return strncmp(slash ? slash + 1 : frame->module, "libc.so", 7) == 0;
+}
+
+const struct rtd_report_frame *rtd_human_caller(const struct rtd_report_site *site, unsigned n)
+{
+    const char *last = site->function;
+
+    if (site->file)
+        return NULL;
+    for (uint32_t i = site->named_frame + 1; i < site->frame_count; i++) {
+        const struct rtd_report_frame *const frame = &site->frames[i];
+
+        if (in_c_library(frame))
+            return NULL;
+        if (!frame->function || (last && strcmp(frame->function, last) == 0))
+            continue;
+        if (--n == 0)
+            return frame;
+        last = frame->function;
+    }
+    return NULL;
 }
 
 const char *rtd_human_status_name(uint32_t status)

@@ -20,6 +20,9 @@ struct rtd_words {
 /* "512 B", "12.3 MiB". */
 struct rtd_words rtd_human_bytes(uint64_t bytes);
 
+/* The value alone, where there is no room for the interval: "12.3 MiB", or "<1.84 MiB" for none. */
+struct rtd_words rtd_human_about_bytes(struct rtd_estimate estimate);
+
 /* "11.8..12.9 MiB"; "exact" when both ends are the value. */
 struct rtd_words rtd_human_range_bytes(struct rtd_estimate estimate);
 
@@ -40,6 +43,13 @@ struct rtd_words rtd_human_status(const struct rtd_process_meta *meta);
 
 /* "module+0x1a2b" of a frame without a name. */
 struct rtd_words rtd_human_place(const char *module, uint64_t offset);
+
+/*
+ * The n-th caller (from 1) of the frame that names a site, of those worth naming beside it: with a
+ * name, other than the last, and not of the C library, where only starters and callbacks stand.
+ * NULL when there is none, or when the site has a file: its line says more than its callers.
+ */
+const struct rtd_report_frame *rtd_human_caller(const struct rtd_report_site *site, unsigned n);
 
 /* The contract's words: running|exited|killed|blind; sample|exact; exec|fork|unseen. */
 const char *rtd_human_status_name(uint32_t status);

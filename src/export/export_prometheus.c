@@ -90,7 +90,7 @@ static void put_memory(struct rtd_buffer *out, const struct rtd_memory_snapshot 
     const struct size_gauge gauges[] = {
         {"riptide_memory_rss_bytes", "Resident memory of the target.", memory->rss_bytes},
         {"riptide_memory_virtual_bytes", "Virtual memory of the target.", memory->virtual_bytes},
-        {"riptide_memory_resident_bytes", "Resident memory, the seed's second name for it.",
+        {"riptide_memory_resident_bytes", "Resident memory, by its other name.",
          memory->resident_bytes},
         {"riptide_memory_text_bytes", "Program text.", memory->text_bytes},
         {"riptide_memory_data_bytes", "Data segment, heap and anonymous mappings.",

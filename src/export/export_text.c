@@ -340,14 +340,14 @@ static void put_process(const struct rtd_text *text, const struct rtd_report_pro
     const struct rtd_process_meta *const meta = &process->meta;
 
     if (rtd_human_is_blind(process))
-        rtd_buffer_printf(text->out, "  %8u  %8s %9s  ", (unsigned)meta->pid, "-", "-");
+        rtd_buffer_printf(text->out, "  %8u  %9s %10s  ", (unsigned)meta->pid, "-", "-");
     else
-        rtd_buffer_printf(text->out, "  %8u  %8s %9s  ", (unsigned)meta->pid,
-                          rtd_human_bytes(process->totals.live_bytes.value).text,
-                          rtd_human_bytes(process->totals.allocated_bytes.value).text);
+        rtd_buffer_printf(text->out, "  %8u  %9s %10s  ", (unsigned)meta->pid,
+                          rtd_human_about_bytes(process->totals.live_bytes).text,
+                          rtd_human_about_bytes(process->totals.allocated_bytes).text);
     rtd_text_pad(text, rtd_human_status(meta).text, 29);
     rtd_buffer_puts(text->out, "  ");
-    rtd_text_fit(text, meta->command, text->width - 54, false);
+    rtd_text_fit(text, meta->command, text->width - 56, false);
     rtd_buffer_putc(text->out, '\n');
     if (meta->status == RTD_PROCESS_BLIND && meta->blind_reason[0]) {
         rtd_buffer_puts(text->out, "            blind: ");
@@ -363,7 +363,7 @@ static void put_processes(const struct rtd_text *text, const struct rtd_report *
         return;
     put_section(text, "Other process images");
     rtd_text_style(text, RTD_STYLE_HEAD);
-    rtd_buffer_printf(text->out, "  %8s  %8s %9s  %-29s  %s\n", "pid", "live", "allocated",
+    rtd_buffer_printf(text->out, "  %8s  %9s %10s  %-29s  %s\n", "pid", "live", "allocated",
                       "status", "command");
     rtd_text_plain(text);
     for (uint32_t i = 0; i < report->process_count; i++) {
@@ -406,7 +406,8 @@ void rtd_export_text(struct rtd_buffer *out, const struct rtd_report *report,
                 put_table(&text, report->target, RTD_BY_COMPONENT);
         }
         put_leaks(&text, report->target);
-        put_advice(&text, report->target);
+        if (report->target->site_count)
+            put_advice(&text, report->target);
     }
     put_memory(&text, report->target);
     put_processes(&text, report);

@@ -43,15 +43,19 @@ void rtd_text_pad(const struct rtd_text *text, const char *name, unsigned column
 /* Columns that name takes when clean. */
 unsigned rtd_text_columns(const char *name);
 
-/* "function  path/file.c:LINE" or "module+0xoffset", cut to columns; 0 = in full. */
+/*
+ * "function  path/file.c:LINE" or "module+0xoffset", cut to columns; 0 = in full. The path loses
+ * leading directories first.
+ */
 void rtd_text_place(const struct rtd_text *text, const struct rtd_text_place *place,
                     unsigned columns);
 
 /* Breaks sentence between words at the width; further lines begin with indent blanks. */
 void rtd_text_wrap(const struct rtd_text *text, const char *sentence, unsigned indent);
 
-/* The place that names a site. */
-struct rtd_text_place rtd_text_place_of(const struct rtd_report_site *site);
+/* The place that names a site, with its callers ("a < b") if it has no file; 0 = in full. */
+void rtd_text_site(const struct rtd_text *text, const struct rtd_report_site *site,
+                   unsigned columns);
 
 /* The tables of --by; text->top rows, and a line saying how many more there are. */
 void rtd_text_table_sites(const struct rtd_text *text, const struct rtd_report_process *process);

@@ -8,7 +8,8 @@
  * Fails:      remembered in the output buffer
  *
  * Why the place is cut at its left and the function at its right: the end of a path and the begin
- * of a name are what people recognise.
+ * of a name are what people recognise. A path loses whole directories: half a name of one reads as
+ * another. The full path stands in the stacks below the table.
  */
 #include "export/export_human.h"
 #include "export/export_text.h"
@@ -19,9 +20,14 @@
 #include <string.h>
 
 enum {
-    FIGURE_COLUMNS = 47,    /* row number, live, interval, blocks, allocated */
-    COMPONENT_COLUMNS = 14, /* in the table of sites */
+    FIGURE_COLUMNS = 43,    /* live, interval, blocks, allocated, and the blanks around them */
+    COMPONENT_COLUMNS = 14, /* at most, in the table of sites */
+    OWNER_COLUMNS = 20,     /* of components in the table of operations, at most */
+    PLACE_COLUMNS = 34,     /* less room for places than this costs the column of components */
     NAME_COLUMNS = 10,      /* of a function that are kept beside a long name of a file */
+    NAME_WITH_DIRECTORY_COLUMNS = 16, /* and beside the directory of the file */
+    LAST_COLUMNS = 16,                /* of a row, also where that is too wide for the page */
+    CALLERS_MAX = 3,
 };
 
 void rtd_text_style(const struct rtd_text *text, enum rtd_style style)
@@ -103,39 +109,85 @@ static unsigned smaller(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
+/* The longest end of path that begins with a whole directory or file and takes <= columns. */
+static const char *path_end(const char *path, unsigned columns)
+{
+    const char *end = path;
+
+    while (rtd_text_columns(end) > columns) {
+        const char *const slash = strchr(end + 1, '/');
+
+        if (!slash)
+            return NULL;
+        end = *end == '/' && end != path ? slash : slash + 1;
+    }
+    return end;
+}
+
+/* "dir/file.c" of a longer path. */
+static const char *file_with_directory(const char *path)
+{
+    const char *const file = strrchr(path, '/');
+
+    if (!file || file == path)
+        return path;
+    for (const char *at = file - 1; at > path; at--) {
+        if (*at == '/')
+            return at + 1;
+    }
+    return path;
+}
+
+/*
+ * What is shown of the path when columns are not enough for all: with its directory if that leaves
+ * a readable part of the function's name, else the file alone. *name_columns is cut to fit.
+ */
+static const char *fit_path(const char *path, unsigned columns, unsigned *name_columns)
+{
+    const char *const pair = file_with_directory(path);
+    const unsigned pair_columns = rtd_text_columns(pair);
+    const char *const slash = strrchr(path, '/');
+    const char *const file = slash ? slash + 1 : path;
+    const unsigned file_columns = rtd_text_columns(file);
+
+    if (*name_columns + pair_columns <= columns)
+        return path_end(path, columns - *name_columns);
+    if (pair_columns + NAME_WITH_DIRECTORY_COLUMNS <= columns) {
+        *name_columns = columns - pair_columns;
+        return pair;
+    }
+    if (*name_columns + file_columns > columns)
+        *name_columns = larger(columns > file_columns ? columns - file_columns : 0,
+                               smaller(NAME_COLUMNS, *name_columns));
+    return file;
+}
+
 void rtd_text_place(const struct rtd_text *text, const struct rtd_text_place *place,
                     unsigned columns)
 {
     const struct rtd_words unnamed = rtd_human_place(place->module, place->offset);
     const char *const name = place->function ? place->function : unnamed.text;
+    const char *file = place->file;
     char line[16] = "";
     unsigned name_columns = rtd_text_columns(name);
 
-    if (!place->file) {
+    if (!file) {
         rtd_text_fit(text, name, columns ? columns : name_columns, false);
         return;
     }
     if (place->line)
         snprintf(line, sizeof(line), ":%u", (unsigned)place->line);
-    unsigned file_columns = rtd_text_columns(place->file);
-    const unsigned line_columns = (unsigned)strlen(line);
-    if (columns && name_columns + 2 + file_columns + line_columns > columns) {
-        const char *const slash = strrchr(place->file, '/');
-        const unsigned whole = file_columns + line_columns;
-        const unsigned base =
-            (slash ? 2 + rtd_text_columns(slash + 1) : file_columns) + line_columns;
-        const unsigned most = columns > NAME_COLUMNS + 2 ? columns - NAME_COLUMNS - 2 : 0;
-        unsigned for_place = columns > name_columns + 2 ? columns - name_columns - 2 : 0;
+    unsigned file_columns = rtd_text_columns(file);
+    const unsigned besides = 2 + (unsigned)strlen(line);
+    if (columns && name_columns + file_columns + besides > columns) {
+        const unsigned room = columns > besides ? columns - besides : 0;
 
-        /* Half of the room for the path if it needs it; more only for the name of the file. */
-        for_place = larger(for_place, smaller(whole, columns / 2));
-        for_place = larger(for_place, smaller(base, most));
-        file_columns = for_place > line_columns ? for_place - line_columns : 0;
-        name_columns = columns - for_place - 2;
+        file = fit_path(file, room, &name_columns);
+        file_columns = room > name_columns ? room - name_columns : 0;
     }
     rtd_text_fit(text, name, name_columns, false);
     rtd_buffer_puts(text->out, "  ");
-    rtd_text_fit(text, place->file, file_columns, true);
+    rtd_text_fit(text, file, file_columns, true);
     rtd_buffer_puts(text->out, line);
 }
 
@@ -174,9 +226,50 @@ void rtd_text_wrap(const struct rtd_text *text, const char *sentence, unsigned i
     rtd_buffer_putc(text->out, '\n');
 }
 
-struct rtd_text_place rtd_text_place_of(const struct rtd_report_site *site)
+/* The frame's name, in the storage of unnamed if it has none. */
+static const char *name_of(const struct rtd_report_frame *frame, struct rtd_words *unnamed)
+{
+    if (frame->function)
+        return frame->function;
+    *unnamed = rtd_human_place(frame->module, frame->offset);
+    return unnamed->text;
+}
+
+/* "zmalloc < createObject < ...": a name without a line tells little, least of all a wrapper's. */
+static void put_callers(const struct rtd_text *text, const struct rtd_report_site *site,
+                        const struct rtd_report_frame *caller, unsigned columns)
+{
+    struct rtd_words unnamed;
+    const char *const name = name_of(&site->frames[site->named_frame], &unnamed);
+    unsigned name_columns = rtd_text_columns(name);
+    unsigned caller_columns = rtd_text_columns(caller->function);
+
+    if (columns && name_columns + 3 + caller_columns > columns) {
+        const unsigned left = columns > name_columns + 3 ? columns - name_columns - 3 : 0;
+
+        caller_columns = smaller(caller_columns, larger(left, columns / 2));
+        name_columns = columns - 3 - caller_columns;
+    }
+    rtd_text_fit(text, name, name_columns, false);
+    rtd_buffer_puts(text->out, " < ");
+    rtd_text_fit(text, caller->function, caller_columns, false);
+    unsigned used = name_columns + 3 + caller_columns;
+    for (unsigned n = 2; n <= CALLERS_MAX; n++) {
+        const struct rtd_report_frame *const next = rtd_human_caller(site, n);
+
+        used += next ? 3 + rtd_text_columns(next->function) : 0;
+        if (!next || (columns && used > columns))
+            break;
+        rtd_buffer_puts(text->out, " < ");
+        rtd_text_clean(text, next->function);
+    }
+}
+
+void rtd_text_site(const struct rtd_text *text, const struct rtd_report_site *site,
+                   unsigned columns)
 {
     const uint32_t index = site->named_frame < site->frame_count ? site->named_frame : 0;
+    const struct rtd_report_frame *const caller = rtd_human_caller(site, 1);
     const struct rtd_text_place place = {
         .function = site->function,
         .file = site->file,
@@ -185,22 +278,32 @@ struct rtd_text_place rtd_text_place_of(const struct rtd_report_site *site)
         .offset = site->frame_count ? site->frames[index].offset : 0,
     };
 
-    return place;
+    if (site->frame_count == 0 && !site->function)
+        rtd_buffer_puts(text->out, "(no stack)");
+    else if (caller)
+        put_callers(text, site, caller, columns);
+    else
+        rtd_text_place(text, &place, columns);
 }
 
-/* The figures of every table stand in the same columns, so that reports can be compared. */
+/* Of the row numbers; the same in all tables, so that reports can be compared. */
+static int number_columns(const struct rtd_text *text)
+{
+    return text->top < 100 ? 2 : text->top < 1000 ? 3 : 6;
+}
+
 static void put_heading(const struct rtd_text *text, const char *last_columns)
 {
     rtd_text_style(text, RTD_STYLE_HEAD);
-    rtd_buffer_printf(text->out, "%3s %8s %14s %7s %9s  %s\n", "#", "live", "95 % interval",
-                      "blocks", "allocated", last_columns);
+    rtd_buffer_printf(text->out, "%*s %8s %14s %6s %9s  %s\n", number_columns(text), "#", "live",
+                      "95 % interval", "blocks", "allocated", last_columns);
     rtd_text_plain(text);
 }
 
 static void put_figures(const struct rtd_text *text, uint32_t row,
                         const struct rtd_report_figures *figures)
 {
-    rtd_buffer_printf(text->out, "%3u %8s %14s %7s %9s  ", (unsigned)row + 1,
+    rtd_buffer_printf(text->out, "%*u %8s %14s %6s %9s  ", number_columns(text), (unsigned)row + 1,
                       rtd_human_bytes(figures->live_bytes.value).text,
                       rtd_human_range_bytes(figures->live_bytes).text,
                       rtd_human_count(figures->live_blocks.value).text,
@@ -219,28 +322,44 @@ static void put_more(const struct rtd_text *text, uint32_t count, const char *no
                           (unsigned)(count - text->top), noun);
 }
 
-/* Columns left for the last of the table's cells. */
+/* Columns left for the last of the table's cells, when others take used. */
 static unsigned columns_after(const struct rtd_text *text, unsigned used)
 {
-    return text->width > used + 30 ? text->width - used : 30;
+    const unsigned taken = (unsigned)number_columns(text) + FIGURE_COLUMNS + used;
+
+    return text->width > taken + LAST_COLUMNS ? text->width - taken : LAST_COLUMNS;
+}
+
+/* As wide as the rows need; 0 where a place would not be readable beside it. */
+static unsigned component_columns(const struct rtd_text *text,
+                                  const struct rtd_report_process *process)
+{
+    unsigned columns = (unsigned)strlen("component");
+
+    for (uint32_t i = 0; i < shown_rows(text, process->site_count); i++)
+        columns = larger(columns, rtd_text_columns(process->sites[i].component));
+    columns = smaller(columns, COMPONENT_COLUMNS);
+    return columns_after(text, columns + 2) >= PLACE_COLUMNS ? columns : 0;
 }
 
 void rtd_text_table_sites(const struct rtd_text *text, const struct rtd_report_process *process)
 {
-    const unsigned room = columns_after(text, FIGURE_COLUMNS + COMPONENT_COLUMNS + 3);
+    const unsigned columns = component_columns(text, process);
+    const unsigned room = columns_after(text, columns ? columns + 2 : 0);
+    char heading[64];
 
-    put_heading(text, "component       function, place");
+    snprintf(heading, sizeof(heading), "%-*s%sfunction, place", (int)columns,
+             columns ? "component" : "", columns ? "  " : "");
+    put_heading(text, heading);
     for (uint32_t i = 0; i < shown_rows(text, process->site_count); i++) {
         const struct rtd_report_site *const site = &process->sites[i];
-        const struct rtd_text_place place = rtd_text_place_of(site);
 
         put_figures(text, i, &site->figures);
-        rtd_text_pad(text, site->component, COMPONENT_COLUMNS);
-        rtd_buffer_puts(text->out, "  ");
-        if (site->frame_count || site->function)
-            rtd_text_place(text, &place, room);
-        else
-            rtd_buffer_puts(text->out, "(no stack)");
+        if (columns) {
+            rtd_text_pad(text, site->component, columns);
+            rtd_buffer_puts(text->out, "  ");
+        }
+        rtd_text_site(text, site, room);
         rtd_buffer_putc(text->out, '\n');
     }
     put_more(text, process->site_count, "sites");
@@ -252,8 +371,7 @@ void rtd_text_table_components(const struct rtd_text *text,
     put_heading(text, "component");
     for (uint32_t i = 0; i < shown_rows(text, process->component_count); i++) {
         put_figures(text, i, &process->components[i].figures);
-        rtd_text_fit(text, process->components[i].name, columns_after(text, FIGURE_COLUMNS + 1),
-                     false);
+        rtd_text_fit(text, process->components[i].name, columns_after(text, 0), false);
         rtd_buffer_putc(text->out, '\n');
     }
     put_more(text, process->component_count, "components");
@@ -262,14 +380,17 @@ void rtd_text_table_components(const struct rtd_text *text,
 void rtd_text_table_operations(const struct rtd_text *text,
                                const struct rtd_report_process *process)
 {
-    const unsigned room = columns_after(text, FIGURE_COLUMNS + 20 + 3);
+    const unsigned columns = smaller(columns_after(text, 2) / 2, OWNER_COLUMNS);
+    const unsigned room = columns_after(text, columns + 2);
+    char heading[64];
 
-    put_heading(text, "component             operation");
+    snprintf(heading, sizeof(heading), "%-*s  operation", (int)columns, "component");
+    put_heading(text, heading);
     for (uint32_t i = 0; i < shown_rows(text, process->operation_count); i++) {
         const struct rtd_report_operation *const operation = &process->operations[i];
 
         put_figures(text, i, &operation->figures);
-        rtd_text_pad(text, operation->component, 20);
+        rtd_text_pad(text, operation->component, columns);
         rtd_buffer_puts(text->out, "  ");
         rtd_text_fit(text, operation->name, room, false);
         rtd_buffer_putc(text->out, '\n');
@@ -358,7 +479,7 @@ void rtd_text_table_modules(const struct rtd_text *text, const struct rtd_report
     put_heading(text, "module");
     for (uint32_t i = 0; i < shown_rows(text, groups); i++) {
         put_figures(text, i, &rows[i].figures);
-        rtd_text_fit(text, rows[i].module, columns_after(text, FIGURE_COLUMNS + 1), true);
+        rtd_text_fit(text, rows[i].module, columns_after(text, 0), true);
         rtd_buffer_putc(text->out, '\n');
     }
     put_more(text, groups, "modules");

@@ -88,8 +88,8 @@ static void add_headers(struct MHD_Response *response, const char *type)
         {"Referrer-Policy", "no-referrer"},
         {"Cross-Origin-Resource-Policy", "same-origin"},
         {"Cache-Control", "no-store"},
-        {"Content-Security-Policy", "default-src 'self'; script-src 'none'; object-src 'none'; "
-                                    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+        {"Content-Security-Policy", "default-src 'self'; object-src 'none'; base-uri 'none'; "
+                                    "form-action 'none'; frame-ancestors 'none'"},
     };
 
     MHD_add_response_header(response, "Content-Type", type);
@@ -170,7 +170,7 @@ static enum MHD_Result answer_route(struct rtd_server *server, struct MHD_Connec
     return result;
 }
 
-/* Never waits: readiness is asked for often, and by machines. */
+/* Never waits: readiness is asked for often, and by machines. The first question makes a report. */
 static enum MHD_Result answer_ready(struct rtd_server *server, struct MHD_Connection *connection)
 {
     struct rtd_published *const published = rtd_board_borrow(&server->board, false);
@@ -196,6 +196,11 @@ static enum MHD_Result answer_path(struct rtd_server *server, struct MHD_Connect
     if (strcmp(path, "/style.css") == 0)
         return answer_text(connection, MHD_HTTP_OK, "text/css; charset=utf-8",
                            rtd_serve_page_style(), NULL);
+    if (strcmp(path, "/icon.svg") == 0)
+        return answer_text(connection, MHD_HTTP_OK, "image/svg+xml", rtd_serve_page_icon(), NULL);
+    if (strcmp(path, "/page.js") == 0)
+        return answer_text(connection, MHD_HTTP_OK, "text/javascript; charset=utf-8",
+                           rtd_serve_page_script(), NULL);
     return answer_text(connection, MHD_HTTP_NOT_FOUND, JSON_TYPE, "{\"error\":\"not found\"}\n",
                        NULL);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * serve_http.h - the HTTP face: seed endpoints, Prometheus, health, the first page.
+ * serve_http.h - the HTTP face: JSON endpoints, Prometheus, health, the first page.
  *
  * Runs in:    collector
  * Threads:    libmicrohttpd's own threads answer; they only borrow published answers

@@ -393,8 +393,11 @@ static void put_processes(struct rtd_buffer *out, const struct rtd_report *repor
         if (rtd_human_is_blind(process)) {
             put(out, "<td class=\"n\">unknown</td><td class=\"n\">unknown</td>");
         } else {
-            put_bytes_cell(out, process->totals.live_bytes.value);
-            put_bytes_cell(out, process->totals.allocated_bytes.value);
+            const struct rtd_words live = rtd_human_about_bytes(process->totals.live_bytes);
+            const struct rtd_words made = rtd_human_about_bytes(process->totals.allocated_bytes);
+
+            put_cell(out, &live);
+            put_cell(out, &made);
         }
         put(out, "<td>");
         put_text(out, status.text);
@@ -440,7 +443,8 @@ void rtd_serve_page_put(struct rtd_buffer *out, const struct rtd_report *report)
         put_leaks(out, report->target);
         put_sites(out, report->target);
         put_components(out, report->target);
-        put_advice(out, report->target);
+        if (report->target->site_count)
+            put_advice(out, report->target);
     }
     put_processes(out, report);
     put(out, "</main>\n<footer>RipTide " RTD_VERSION);

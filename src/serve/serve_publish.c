@@ -135,6 +135,9 @@ struct rtd_published *rtd_board_borrow(struct rtd_board *board, bool wait)
     if (wait && (!board->newest || now_ms > board->newest->at_ms + RTD_PUBLISH_FRESH_MS)) {
         ask_locked(board, now_ms);
         wait_locked(board);
+    } else if (!board->newest) {
+        /* Who only asks whether there is a report must not ask in vain for ever. */
+        ask_locked(board, now_ms);
     }
     struct rtd_published *const published = board->newest;
     if (published)

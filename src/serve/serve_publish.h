@@ -59,7 +59,7 @@ void rtd_board_publish(struct rtd_board *board, struct rtd_report *report);
 
 /*
  * The newest report, waiting for a fresh one as described above when wait is true; NULL before the
- * first. The caller gives it back with rtd_board_release().
+ * first, which is then asked for. The caller gives it back with rtd_board_release().
  */
 struct rtd_published *rtd_board_borrow(struct rtd_board *board, bool wait);
 void rtd_board_release(struct rtd_board *board, struct rtd_published *published);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * serve_style.c - the style sheet of the first page.
+ * serve_style.c - the style sheet of the first page, and its icon.
  *
  * Runs in:    collector, report
  * Threads:    constant
@@ -44,9 +44,32 @@ static const char style[] =
     "meter{width:6rem;height:.7rem;vertical-align:middle}\n"
     "details ol{margin:.3rem 0 .3rem 1.2rem;padding:0}\n"
     "summary{cursor:pointer;color:var(--soft);font-size:.85rem}\n"
-    "footer{margin-top:2rem;color:var(--soft);font-size:.85rem}\n";
+    "footer{margin-top:2rem;color:var(--soft);font-size:.85rem}\n"
+    /* A narrow window: the place first, in full, and the figures in lines below it. */
+    "@media (max-width:40rem){body{padding:1rem}\n"
+    "#sites table,#sites tbody,#leaks table,#leaks tbody{display:block}\n"
+    "#sites thead,#leaks thead{display:none}\n"
+    "#sites tr,#leaks tr{display:flex;flex-wrap:wrap;gap:.1rem .9rem;padding:.6rem .8rem;"
+    "border-bottom:1px solid var(--line)}\n"
+    "#sites tr:last-child,#leaks tr:last-child{border-bottom:0}\n"
+    "#sites td,#leaks td{border:0;padding:0;text-align:left}\n"
+    "#sites td.wide,#leaks td.wide{order:-1;flex:1 0 100%;min-width:0}\n"
+    "#sites td:nth-child(1)::after,#leaks td:nth-child(2)::after{content:' live'}\n"
+    "#sites td:nth-child(4)::after,#leaks td:nth-child(3)::after{content:' blocks'}\n"
+    "#sites td:nth-child(5)::after{content:' allocated'}}\n";
+
+static const char icon[] =
+    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\">"
+    "<rect width=\"16\" height=\"16\" rx=\"3\" fill=\"#0a5bb5\"/>"
+    "<path d=\"M1 6q3.5-4 7 0t7 0M1 11q3.5-4 7 0t7 0\" fill=\"none\" stroke=\"#fff\" "
+    "stroke-width=\"2\"/></svg>\n";
 
 const char *rtd_serve_page_style(void)
 {
     return style;
+}
+
+const char *rtd_serve_page_icon(void)
+{
+    return icon;
 }

@@ -311,6 +311,25 @@ static void an_empty_image_and_a_blind_process_give_an_empty_report(void **state
     made_free(&blind);
 }
 
+static void nothing_sampled_is_not_nothing_allocated(void **state)
+{
+    (void)state;
+    struct made made = made_new(1 << 16);
+    made.image->interval_fixed = true;
+    struct rtd_report *report = made_report(&made, NULL);
+    assert_int_equal(report->target->totals.allocated_bytes.value, 0);
+    assert_in_range(report->target->totals.allocated_bytes.high, 3 << 16, 4 << 16);
+    assert_in_range(report->target->totals.live_bytes.high, 3 << 16, 4 << 16);
+    assert_in_range(report->target->peak_live_bytes.high, 3 << 16, 4 << 16);
+    assert_in_range(report->target->totals.allocations.high, 3 << 16, 4 << 16);
+    rtd_report_free(report);
+    made.image->interval_fixed = false;
+    report = made_report(&made, NULL);
+    assert_in_range(report->target->totals.allocated_bytes.high, 3 << 19, 4 << 19);
+    rtd_report_free(report);
+    made_free(&made);
+}
+
 static void no_process_at_all_is_a_report_without_target(void **state)
 {
     (void)state;
@@ -406,6 +425,7 @@ int main(void)
         cmocka_unit_test(equal_stacks_of_two_generations_are_one_site),
         cmocka_unit_test(the_tag_with_most_live_bytes_names_a_shared_stack),
         cmocka_unit_test(an_empty_image_and_a_blind_process_give_an_empty_report),
+        cmocka_unit_test(nothing_sampled_is_not_nothing_allocated),
         cmocka_unit_test(no_process_at_all_is_a_report_without_target),
         cmocka_unit_test(the_target_is_the_newest_image_of_the_first_pid),
         cmocka_unit_test(the_peak_is_never_below_what_lives_and_has_an_interval),

@@ -55,7 +55,7 @@ static void report_names_target_figures_and_lines(void **state)
     char *const text = plain_text_of(&sample.report);
     assert_contains(text, "RipTide: ./server --port 80\n");
     assert_contains(text, "pid 4711, running after 100.2 s");
-    assert_contains(text, "mode sample, one sample each 512 KiB, allocator glibc");
+    assert_contains(text, "mode sample, one sample per 512 KiB, allocator glibc");
     assert_contains(text, "live        50.5 MiB");
     assert_contains(text, "leak_it(std::vector<int>&)  src/leak.c:42");
     assert_contains(text, "main  src/main.c:7");
@@ -80,17 +80,16 @@ static void report_is_safe_for_a_terminal(void **state)
     free(text);
 }
 
-static void tables_keep_to_the_width(void **state)
+static void assert_tables_keep_to(unsigned width)
 {
-    struct rtd_text_options options = {.width = 100};
+    struct rtd_text_options options = {.width = width};
     struct sample sample;
-    (void)state;
 
     sample_init(&sample);
     for (int by = RTD_BY_SITE; by <= RTD_BY_MODULE; by++) {
         options.by = (enum rtd_report_by)by;
         char *const text = text_of(&sample.report, &options);
-        const char *row = strstr(text, "95 % interval  blocks");
+        const char *row = strstr(text, "95 % interval blocks");
 
         assert_non_null(row);
         for (row = strchr(row, '\n') + 1; *row != '\n'; row = strchr(row, '\n') + 1) {
@@ -99,11 +98,84 @@ static void tables_keep_to_the_width(void **state)
 
             while (rtd_utf8_next(&end) != '\n')
                 columns++;
-            if (columns > 100)
+            if (columns > width)
                 fail_msg("%u columns: %.*s", columns, (int)(end - row), row);
         }
         free(text);
     }
+}
+
+static void tables_keep_to_the_width(void **state)
+{
+    (void)state;
+    assert_tables_keep_to(120);
+    assert_tables_keep_to(100);
+    assert_tables_keep_to(80);
+}
+
+/* The text report of one site, which is all that the table holds. */
+static char *text_of_site(const struct rtd_report_site *site, unsigned width)
+{
+    const struct rtd_text_options options = {.width = width};
+    struct sample sample;
+
+    sample_init(&sample);
+    sample.processes[0].sites = site;
+    sample.processes[0].site_count = 1;
+    return text_of(&sample.report, &options);
+}
+
+static void a_site_without_a_file_shows_its_callers(void **state)
+{
+    static const struct rtd_report_frame frames[] = {
+        {"zmalloc", NULL, 0, "/usr/bin/server", "", 0x10, false},
+        {"zmalloc", NULL, 0, "/usr/bin/server", "", 0x18, false},
+        {"createObject", NULL, 0, "/usr/bin/server", "", 0x20, false},
+        {NULL, NULL, 0, "/usr/bin/server", "", 0x30, false},
+        {"main", NULL, 0, "/usr/bin/server", "", 0x40, false},
+        {"__libc_start_main", NULL, 0, "/lib/libc.so.6", "", 0x50, false},
+    };
+    struct rtd_report_site site = {.function = "zmalloc",
+                                   .module = "/usr/bin/server",
+                                   .component = "server",
+                                   .operation = "zmalloc",
+                                   .frame_count = RTD_ARRAY_LENGTH(frames),
+                                   .frames = frames};
+    (void)state;
+
+    char *text = text_of_site(&site, 100);
+    assert_contains(text, "  server     zmalloc < createObject < main\n");
+    free(text);
+    site.function = "zmalloc";
+    site.file = "zmalloc.c";
+    site.line = 3;
+    text = text_of_site(&site, 100);
+    assert_contains(text, "  server     zmalloc  zmalloc.c:3\n");
+    free(text);
+}
+
+static void a_long_path_loses_whole_directories(void **state)
+{
+    struct rtd_report_site site = {.function = "extract_text",
+                                   .file = "/home/somebody/project/examples/demo_service.c",
+                                   .module = "/usr/bin/server",
+                                   .component = "demo_service",
+                                   .operation = "extract_text",
+                                   .line = 144};
+    (void)state;
+
+    char *text = text_of_site(&site, 140);
+    assert_contains(text, "extract_text  /home/somebody/project/examples/demo_service.c:144\n");
+    free(text);
+    text = text_of_site(&site, 110);
+    assert_contains(text, "extract_text  project/examples/demo_service.c:144\n");
+    free(text);
+    text = text_of_site(&site, 100);
+    assert_contains(text, "extract_text  examples/demo_service.c:144\n");
+    free(text);
+    text = text_of_site(&site, 80);
+    assert_contains(text, "extract_text  demo_service.c:144\n");
+    free(text);
 }
 
 static void colours_come_only_when_asked_for(void **state)
@@ -196,6 +268,9 @@ static void figures_read_with_three_digits_and_the_right_unit(void **state)
     assert_string_equal(rtd_human_bytes(1000).text, "0.98 KiB");
     assert_string_equal(rtd_human_bytes(1048576).text, "1.00 MiB");
     assert_string_equal(rtd_human_bytes(UINT64_MAX).text, "16.0 EiB");
+    assert_string_equal(rtd_human_about_bytes(rtd_estimate_exact(0)).text, "0 B");
+    assert_string_equal(rtd_human_about_bytes((struct rtd_estimate){0, 0, 999}).text, "<999 B");
+    assert_string_equal(rtd_human_about_bytes((struct rtd_estimate){5, 0, 999}).text, "5 B");
     assert_string_equal(rtd_human_count(9999).text, "9,999");
     assert_string_equal(rtd_human_count(12345).text, "12.3k");
     assert_string_equal(rtd_human_digits(1234567).text, "1,234,567");
@@ -211,6 +286,8 @@ int main(void)
         cmocka_unit_test(report_names_target_figures_and_lines),
         cmocka_unit_test(report_is_safe_for_a_terminal),
         cmocka_unit_test(tables_keep_to_the_width),
+        cmocka_unit_test(a_site_without_a_file_shows_its_callers),
+        cmocka_unit_test(a_long_path_loses_whole_directories),
         cmocka_unit_test(colours_come_only_when_asked_for),
         cmocka_unit_test(losses_are_named_only_when_there_are_any),
         cmocka_unit_test(a_blind_target_never_reads_as_clean),

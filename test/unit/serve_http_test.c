@@ -216,6 +216,8 @@ static void every_route_answers_with_its_type_and_the_safety_headers(void **stat
     static const char *const routes[][3] = {
         {"/", "text/html; charset=utf-8", "program &#60;0&#62;"},
         {"/style.css", "text/css; charset=utf-8", "prefers-color-scheme"},
+        {"/icon.svg", "image/svg+xml", "<svg"},
+        {"/page.js", "text/javascript; charset=utf-8", "DOMParser"},
         {"/metrics", "text/plain; version=0.0.4; charset=utf-8", "riptide_target_blind 1"},
         {"/metrics?x=1", "text/plain; version=0.0.4; charset=utf-8", "riptide_build_info"},
         {"/metrics/memory", "application/json; charset=utf-8", "\"rss_mb\":"},
@@ -459,8 +461,11 @@ static void without_a_report_the_wait_is_bounded_and_readiness_says_so(void **st
     (void)state;
 
     assert_non_null(server);
-    assert_int_equal(get(server, "/readyz", answer), 503);
+    struct pollfd wanted = {.fd = rtd_server_wants_report_fd(server), .events = POLLIN};
     assert_int_equal(get(server, "/healthz", answer), 200);
+    assert_int_equal(poll(&wanted, 1, 0), 0);
+    assert_int_equal(get(server, "/readyz", answer), 503);
+    assert_int_equal(poll(&wanted, 1, 0), 1);
     assert_int_equal(get(server, "/metrics", answer), 503);
     assert_answer_has("Retry-After: 1");
     assert_true(now_ms() - begun >= 1900 && now_ms() - begun < 4000);
@@ -468,7 +473,6 @@ static void without_a_report_the_wait_is_bounded_and_readiness_says_so(void **st
     const uint64_t again = now_ms();
     assert_int_equal(get(server, "/metrics", answer), 503);
     assert_true(now_ms() - again < 1000);
-    struct pollfd wanted = {.fd = rtd_server_wants_report_fd(server), .events = POLLIN};
     assert_int_equal(poll(&wanted, 1, 0), 1);
     rtd_server_publish(server, make_report(1, 0));
     assert_int_equal(poll(&wanted, 1, 0), 0);

@@ -52,8 +52,10 @@ static void page_shows_target_sites_components_leaks_and_links(void **state)
     assert_contains(page, "50.5 MiB");
     assert_contains(page, "src/leak.c:42");
     assert_contains(page, "libstripped.so.2+0x1a2b");
-    assert_contains(page, "high_growth_rate");
-    assert_contains(page, "http-equiv=\"refresh\" content=\"5\"");
+    assert_contains(page, "high growth rate");
+    assert_contains(page, "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>");
+    assert_contains(page, "<details id=\"site-4001\">");
+    assert_contains(page, "<details id=\"leak-4001\">");
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(links); i++) {
         char link[64];
 
@@ -70,7 +72,9 @@ static void hostile_names_never_become_markup(void **state)
 
     sample_init(&sample);
     char *const page = page_of(&sample.report);
-    assert_null(strstr(page, "</script>"));
+    const char *const own = strstr(page, "</script>");
+    assert_non_null(own);
+    assert_null(strstr(own + 1, "</script>"));
     assert_null(strstr(page, "<b>&"));
     assert_null(strstr(page, "evil\""));
     assert_null(strchr(page, '\x1b'));
@@ -79,18 +83,23 @@ static void hostile_names_never_become_markup(void **state)
     free(page);
 }
 
-static void page_needs_nothing_from_elsewhere_and_no_script(void **state)
+static void page_needs_nothing_from_elsewhere_and_no_inline_script(void **state)
 {
     struct sample sample;
     (void)state;
 
     sample_init(&sample);
     char *const page = page_of(&sample.report);
-    assert_null(strstr(page, "<script"));
+    const char *const script = strstr(page, "<script");
+    assert_non_null(script);
+    assert_contains(script, "<script src=\"/page.js\" defer></script>");
+    assert_null(strstr(script + 1, "<script"));
     assert_null(strstr(page, "style="));
     assert_null(strstr(page, "http://"));
     assert_null(strstr(page, "https://"));
     assert_null(strstr(rtd_serve_page_style(), "url("));
+    assert_null(strstr(rtd_serve_page_script(), "http"));
+    assert_null(strstr(rtd_serve_page_script(), "innerHTML"));
     free(page);
 }
 
@@ -112,7 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(page_shows_target_sites_components_leaks_and_links),
         cmocka_unit_test(hostile_names_never_become_markup),
-        cmocka_unit_test(page_needs_nothing_from_elsewhere_and_no_script),
+        cmocka_unit_test(page_needs_nothing_from_elsewhere_and_no_inline_script),
         cmocka_unit_test(a_blind_target_is_called_blind),
     };
 
