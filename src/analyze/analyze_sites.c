@@ -19,6 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What `riptide run` begins with unless an interval is given. */
+static const double ADAPTING_FROM_BYTES = 512 * 1024;
+
 /* A site being merged. */
 struct site_draft {
     struct rtd_report_site site;
@@ -107,7 +110,9 @@ struct rtd_draft_names rtd_draft_names_of(struct rtd_arena *arena,
 {
     struct rtd_draft_names out = *names;
     if (tag_id != RTD_TAG_NONE) {
-        out.component = rtd_arena_intern(arena, tag->component);
+        /* A component without a name would be a blank in every table: the default names it. */
+        if (tag->component[0])
+            out.component = rtd_arena_intern(arena, tag->component);
         if (tag->operation[0])
             out.operation = rtd_arena_intern(arena, tag->operation);
     }
@@ -254,6 +259,24 @@ static struct rtd_estimate estimate_peak(const struct rtd_draft *draft)
     return out;
 }
 
+/*
+ * Without a sample there is no site to tell what was missed, and "0, exact" would be a lie. Every
+ * block takes size + 1 of the way to the next sample, so bytes and blocks have the same limit. An
+ * interval that adapts began with the default and may have come down since.
+ */
+static void expect_unseen(const struct rtd_image *image, struct rtd_figures *total)
+{
+    double interval = (double)image->interval_bytes;
+    if (image->mode == RTD_MODE_EXACT)
+        return;
+    if (!image->interval_fixed && interval < ADAPTING_FROM_BYTES)
+        interval = ADAPTING_FROM_BYTES;
+    rtd_weight_expect(&total->live_bytes, interval);
+    rtd_weight_expect(&total->live_blocks, interval);
+    rtd_weight_expect(&total->allocated_bytes, interval);
+    rtd_weight_expect(&total->allocations, interval);
+}
+
 int rtd_draft_sites(struct rtd_draft *draft)
 {
     const struct rtd_image *image = draft->record->image;
@@ -280,6 +303,8 @@ int rtd_draft_sites(struct rtd_draft *draft)
         if (draft->site_of[i] != RTD_DRAFT_NONE)
             rtd_figures_pool(&draft->total, &draft->figures[i]);
     }
+    if (draft->total.allocated_bytes.samples == 0)
+        expect_unseen(image, &draft->total);
     draft->process->totals = rtd_figures_finish(&draft->total);
     draft->process->peak_live_bytes = estimate_peak(draft);
     return 0;

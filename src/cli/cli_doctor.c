@@ -37,7 +37,7 @@ struct diagnosis {
     const char *program; /* NULL: only the host */
     bool observable;
     unsigned count;
-    struct rtd_check checks[RTD_CHECK_MAX + 4];
+    struct rtd_check checks[RTD_CHECK_MAX + 5];
 };
 
 static struct rtd_check *add(struct diagnosis *diagnosis, const char *id, bool ok)
@@ -119,6 +119,15 @@ static void check_confinement(struct diagnosis *diagnosis)
                        : "this kernel has no system call filters for the symbol worker");
 }
 
+static void warn_denied(struct diagnosis *diagnosis)
+{
+    struct rtd_check *const check = add(diagnosis, "executable", true);
+
+    check->result = RTD_CHECK_WARN;
+    (void)snprintf(check->text, sizeof(check->text), "you may not execute it");
+    (void)snprintf(check->remedy, sizeof(check->remedy), "chmod +x it, or run it as its owner");
+}
+
 static int check_program(struct diagnosis *diagnosis, const char *name)
 {
     char path[PATH_MAX];
@@ -126,7 +135,8 @@ static int check_program(struct diagnosis *diagnosis, const char *name)
     int result = checks ? rtd_launch_find(name, path, sizeof(path)) : -ENOMEM;
 
     /* A file that may not be executed can be looked at all the same. */
-    if (result == -EACCES && strchr(name, '/')) {
+    const bool denied = result == -EACCES && strchr(name, '/');
+    if (denied) {
         (void)snprintf(path, sizeof(path), "%s", name);
         result = 0;
     }
@@ -141,6 +151,8 @@ static int check_program(struct diagnosis *diagnosis, const char *name)
                 (check->result == RTD_CHECK_WARN && strcmp(check->id, "malloc") == 0))
                 diagnosis->observable = false;
         }
+        if (denied)
+            warn_denied(diagnosis);
     }
     free(checks);
     return result;
@@ -193,7 +205,8 @@ static int diagnose(const char *program, bool json)
             if (result == -ENOENT && !strchr(program, '/'))
                 rtd_collect_say("%s: command not found", program);
             else
-                rtd_collect_say("%s: %s", program, strerror(-result));
+                rtd_collect_say("%s: %s", program,
+                                result == -EINVAL ? "not a regular file" : strerror(-result));
             return RTD_EXIT_USAGE;
         }
     }

@@ -117,9 +117,10 @@ static int report_file(const struct report_wish *wish)
         rtd_recording_open(wish->source, &error, diag, sizeof(diag));
 
     if (!recording) {
-        rtd_collect_say("%s: %s", wish->source,
-                        error == -EBADMSG ? (diag[0] ? diag : "not a recording of riptide")
-                                          : strerror(-error));
+        if (diag[0])
+            rtd_collect_say("%s", diag);
+        else
+            rtd_collect_say("%s: %s", wish->source, strerror(-error));
         return RTD_EXIT_USAGE;
     }
     if (recording->damage_offset >= 0)

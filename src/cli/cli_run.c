@@ -148,7 +148,9 @@ static int check_program(struct run_state *state)
         status = RTD_EXIT_NOT_EXECUTABLE;
     } else if (result == 0 && checks->failed) {
         rtd_collect_say("%s: %s; %s", name, checks->failed->text, checks->failed->remedy);
-        status = RTD_EXIT_USAGE;
+        /* Anyone would fail to start this one. */
+        status = strcmp(checks->failed->id, RTD_CHECK_INTERPRETER) == 0 ? RTD_EXIT_NOT_EXECUTABLE
+                                                                        : RTD_EXIT_USAGE;
     } else if (result == 0 && checks->warned && !state->wish.quiet) {
         rtd_collect_say("%s: %s", name, checks->warned->text);
     }
@@ -214,6 +216,12 @@ static int start_server(struct run_state *state)
         }
     }
     const int result = rtd_collect_listen(state->collect, &options);
+    if (result == -EINVAL && wish->listen) {
+        rtd_collect_say("cannot listen on %.200s: not an IP address; write ADDR:PORT such as "
+                        "127.0.0.1:8080 or [::1]:8080, or none",
+                        wish->listen);
+        return RTD_EXIT_USAGE;
+    }
     if (result < 0 && wish->listen) {
         rtd_collect_say("cannot listen on %.200s: %s; name another ADDR:PORT, or none",
                         wish->listen, strerror(-result));

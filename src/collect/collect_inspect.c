@@ -80,6 +80,9 @@ static bool check_kind(struct rtd_program_checks *out)
             "an ELF file, but not a program (an object or core file)");
         return false;
     case RTD_SYMBOL_ELF_LIBRARY:
+        add(out, "elf", RTD_CHECK_FAIL, "name a program that loads it",
+            "a shared library, not a program");
+        return false;
     case RTD_SYMBOL_ELF_PROGRAM:
     default:
         add(out, "elf", RTD_CHECK_OK, "", "an ELF program");
@@ -131,6 +134,17 @@ static void check_linking(struct rtd_program_checks *out)
     else if (!elf->is_static)
         add(out, "libc", RTD_CHECK_OK, "", "%s",
             elf->libc == RTD_SYMBOL_LIBC_GLIBC ? "uses glibc" : "C library not recognised");
+}
+
+/* The kernel reports it as if the program itself did not exist. */
+static void check_interpreter(struct rtd_program_checks *out)
+{
+    const char *const path = out->elf.interpreter;
+
+    if (path[0] && access(path, F_OK) < 0 && errno == ENOENT)
+        add(out, RTD_CHECK_INTERPRETER, RTD_CHECK_FAIL,
+            "install the C library it was linked against", "its interpreter %.300s does not exist",
+            path);
 }
 
 static const char *sanitizer_name(const struct rtd_symbol_elf *elf)
@@ -208,6 +222,7 @@ int rtd_collect_check_program(const char *path, struct rtd_program_checks *out)
     if (!check_kind(out) || !check_machine(out))
         return 0;
     check_linking(out);
+    check_interpreter(out);
     check_privileges(out);
     if (!out->elf.is_static) {
         check_sanitizer(out);

@@ -19,6 +19,9 @@
 
 enum { RTD_CHECK_MAX = 12, RTD_CHECK_TEXT_BYTES = 512 };
 
+/* The id of the check that fails when the kernel could not start the program either. */
+#define RTD_CHECK_INTERPRETER "interpreter"
+
 enum rtd_check_result { RTD_CHECK_OK, RTD_CHECK_WARN, RTD_CHECK_FAIL };
 
 struct rtd_check {

@@ -24,9 +24,11 @@
 #include "collect/collect_family.h"
 #include "collect/collect_recorder.h"
 #include "collect/collect_reporter.h"
+#include "track/track_process.h"
 
-#define MS_NS   UINT64_C(1000000)
-#define TICK_NS (100 * MS_NS)
+#define MS_NS        UINT64_C(1000000)
+#define TICK_NS      (100 * MS_NS)
+#define INTERRUPT_NS (700 * MS_NS)
 
 enum {
     EVENT_MAX = 32,
@@ -47,6 +49,8 @@ struct rtd_collect {
     bool server_wants;
     bool ended;
     struct rtd_collect_outcome outcome;
+    int interrupt; /* to be passed on at interrupt_ns; 0: none */
+    uint64_t interrupt_ns;
     uint64_t tick_ns;
     char trouble[TROUBLE_BYTES];
     char note[TROUBLE_BYTES];
@@ -200,6 +204,31 @@ static void reap(struct rtd_collect *collect)
     }
 }
 
+/*
+ * An interrupt that is not the terminal's was sent to us alone, or to our group: in that case the
+ * program has it already. Twice is no harm unless the program catches it, and then a program that
+ * has it is given time to end by itself.
+ */
+static void take_interrupt(struct rtd_collect *collect, int signal)
+{
+    const pid_t pid = collect->family.root_pid;
+
+    if (!rtd_track_catches(pid, signal)) {
+        (void)kill(pid, signal);
+        return;
+    }
+    collect->interrupt = signal;
+    collect->interrupt_ns = rtd_collect_now_ns() + INTERRUPT_NS;
+}
+
+static void pass_interrupt(struct rtd_collect *collect, uint64_t now_ns)
+{
+    if (!collect->interrupt || now_ns < collect->interrupt_ns || collect->ended)
+        return;
+    (void)kill(collect->family.root_pid, collect->interrupt);
+    collect->interrupt = 0;
+}
+
 static void read_signals(struct rtd_collect *collect)
 {
     struct signalfd_siginfo info;
@@ -214,6 +243,11 @@ static void read_signals(struct rtd_collect *collect)
             /* What the kernel sends (a hang-up) it sends to the program as well. */
             if (info.ssi_code <= 0 && !collect->ended)
                 (void)kill(collect->family.root_pid, signal);
+            break;
+        case SIGINT:
+        case SIGQUIT:
+            if (info.ssi_code <= 0 && !collect->ended)
+                take_interrupt(collect, signal);
             break;
         case SIGCONT:
             if (info.ssi_code <= 0 && !collect->ended)
@@ -371,6 +405,7 @@ struct rtd_collect_outcome rtd_collect_run(struct rtd_collect *collect)
         const bool asked = collect->server_wants || collect->door.waiting_count > 0;
         if (now_ns >= collect->tick_ns) {
             collect->tick_ns = now_ns + TICK_NS;
+            pass_interrupt(collect, now_ns);
             rtd_family_tick(&collect->family, now_ns);
             rtd_door_expire(&collect->door, now_ns);
             work(collect, now_ns);

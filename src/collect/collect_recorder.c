@@ -15,7 +15,7 @@
 #include "collect/collect_say.h"
 
 #define SECOND_NS         UINT64_C(1000000000)
-#define FIRST_NS          (SECOND_NS * 3 / 10)
+#define SECOND_PAUSE_NS   (SECOND_NS * 3 / 10)
 #define PAUSE_MAX_NS      (60 * SECOND_NS)
 #define BYTES_PER_SECOND  50000u
 #define CPU_SHARE_INVERSE 1000u
@@ -29,7 +29,8 @@ int rtd_recorder_open(struct rtd_recorder *recorder, const char *path, bool quie
     recorder->writer = rtd_recording_writer_open(path, &error);
     if (!recorder->writer)
         return error;
-    recorder->due_ns = rtd_collect_now_ns() + FIRST_NS;
+    /* At once: whoever is killed next, the recording names its process. */
+    recorder->due_ns = rtd_collect_now_ns();
     return 0;
 }
 
@@ -92,6 +93,10 @@ void rtd_recorder_write(struct rtd_recorder *recorder, struct rtd_collect_proces
         pause_ns = SECOND_NS;
     if (pause_ns > PAUSE_MAX_NS)
         pause_ns = PAUSE_MAX_NS;
+    /* What stands there first is but the name of a program that has just begun. */
+    if (!recorder->begun)
+        pause_ns = SECOND_PAUSE_NS;
+    recorder->begun = true;
     recorder->due_ns = rtd_collect_now_ns() + pause_ns;
 }
 

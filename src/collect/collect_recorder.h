@@ -20,7 +20,7 @@ enum { RTD_RECORDED_PROCESSES_MAX = 1000 };
 
 struct rtd_recorder {
     struct rtd_recording_writer *writer; /* NULL: no recording */
-    bool quiet, failed;
+    bool quiet, failed, begun;
     uint64_t due_ns;
     unsigned recorded_count;
 };

@@ -219,6 +219,17 @@ bool rtd_track_has_seccomp(pid_t pid)
     return rtd_track_file_number(text, "Seccomp:", &mode) && mode != 0;
 }
 
+bool rtd_track_catches(pid_t pid, int signal)
+{
+    static const char label[] = "\nSigCgt:";
+    char text[STATUS_BYTES];
+    if (rtd_track_file_read_process(pid, "status", text, sizeof text) < 0)
+        return false;
+    const char *const at = strstr(text, label);
+    /* Hexadecimal, bit 0 is signal 1. */
+    return at && (strtoull(at + sizeof label - 1, NULL, 16) >> (signal - 1) & 1) != 0;
+}
+
 int rtd_track_program(pid_t pid, char *out, size_t size)
 {
     const int got = (int)rtd_track_file_read_process(pid, "comm", out, size);

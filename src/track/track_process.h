@@ -45,6 +45,9 @@ int rtd_track_threads(pid_t pid, uint32_t *tids, unsigned max);
 /* True when /proc/PID/status says that a seccomp filter is in force. */
 bool rtd_track_has_seccomp(pid_t pid);
 
+/* True when pid has a handler of its own for a signal (1..64). */
+bool rtd_track_catches(pid_t pid, int signal);
+
 /* The name the kernel has for pid (the file it was started as, cut to 15 bytes); 0 or -errno. */
 int rtd_track_program(pid_t pid, char *out, size_t size);
 
