@@ -22,7 +22,7 @@
 
 #include "agent/agent_only.h"
 
-enum { INTERRUPTIONS_MAX = 8, PIECE_BYTES = 192 };
+enum { INTERRUPTIONS_MAX = 8, STATUS_BYTES = 4096 };
 
 /* Tries again after a signal, but not for ever: each try begins its time limit anew. */
 static long call(long number, long a, long b, long c, long d)
@@ -111,27 +111,15 @@ static char seccomp_mode(const char *text, long length)
 
 bool rtd_handshake_is_sandboxed(void)
 {
-    char text[PIECE_BYTES];
-    long kept = 0;
-    char mode = '0';
+    /* Not on the stack, which may be a small one; callers come one at a time. */
+    static char text[STATUS_BYTES];
     const long fd =
         rtd_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (fd < 0)
         return false;
-    /* Read in pieces, to spare the stack; the end of each piece begins the next one. */
-    for (;;) {
-        const long got =
-            rtd_syscall(SYS_read, fd, (long)(text + kept), (long)sizeof text - kept, 0, 0, 0);
-        if (got <= 0 || mode != '0')
-            break;
-        mode = seccomp_mode(text, kept + got);
-        const long length = kept + got;
-        kept = length < 16 ? length : 16;
-        for (long i = 0; i < kept; i++)
-            text[i] = text[length - kept + i];
-    }
+    const long length = rtd_syscall(SYS_read, fd, (long)text, sizeof text, 0, 0, 0);
     rtd_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-    return mode != '0';
+    return seccomp_mode(text, length) != '0';
 }
 
 int rtd_handshake(const char *name, enum rtd_hello_kind kind, struct rtd_ledger *place,

@@ -11,6 +11,7 @@
  * instructions. C++ operators reach malloc through libstdc++ and are not interposed themselves:
  * that would count each block twice.
  */
+#include "agent/agent_mark.h"
 #include "agent/agent_real.h"
 #include "agent/agent_sample.h"
 #include "agent/agent_slack.h"
@@ -25,11 +26,6 @@
 #define COUNT_DOWN(size)                                                                           \
     RTD_UNLIKELY(__builtin_sub_overflow(rtd_thread_state.left, (uint64_t)(size) + 1,               \
                                         &rtd_thread_state.left))
-
-static inline int is_marked(const void *p)
-{
-    return ((uintptr_t)p & RTD_MARK_MASK) == 0;
-}
 
 RTD_EXPORT void *malloc(size_t size)
 {
@@ -48,7 +44,7 @@ static __attribute__((noinline)) void free_marked(void *p)
 
 RTD_EXPORT void free(void *p)
 {
-    if (RTD_UNLIKELY(is_marked(p)))
+    if (RTD_UNLIKELY(rtd_is_marked(p)))
         free_marked(p);
     else
         rtd_real.free(p);
@@ -63,7 +59,7 @@ RTD_EXPORT void cfree(void *p)
 RTD_EXPORT void free_sized(void *p, size_t size);
 RTD_EXPORT void free_sized(void *p, size_t size)
 {
-    if (RTD_UNLIKELY(is_marked(p))) {
+    if (RTD_UNLIKELY(rtd_is_marked(p))) {
         if (rtd_sample_forget(p))
             return;
         rtd_slack_show(p);
@@ -74,7 +70,7 @@ RTD_EXPORT void free_sized(void *p, size_t size)
 RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
 RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
 {
-    if (RTD_UNLIKELY(is_marked(p))) {
+    if (RTD_UNLIKELY(rtd_is_marked(p))) {
         if (rtd_sample_forget(p))
             return;
         rtd_slack_show(p);
@@ -96,7 +92,7 @@ RTD_EXPORT void *realloc(void *p, size_t size)
 {
     if (COUNT_DOWN(size))
         return rtd_sample_realloc(p, size, 1);
-    if (RTD_UNLIKELY(is_marked(p)))
+    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL)
         return rtd_sample_realloc(p, size, 0);
     return rtd_real.realloc(p, size);
 }
@@ -108,7 +104,7 @@ RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
         return rtd_real.reallocarray(p, count, size);
     if (COUNT_DOWN(bytes))
         return rtd_sample_realloc(p, bytes, 1);
-    if (RTD_UNLIKELY(is_marked(p)))
+    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL)
         return rtd_sample_realloc(p, bytes, 0);
     /* Not the real reallocarray(): glibc's calls realloc() through its PLT, which would count
      * these bytes twice. */
@@ -158,7 +154,7 @@ RTD_EXPORT void *pvalloc(size_t size)
 
 RTD_EXPORT size_t malloc_usable_size(void *p)
 {
-    if (RTD_UNLIKELY(is_marked(p)))
+    if (RTD_UNLIKELY(rtd_is_marked(p)))
         return rtd_slack_usable(p);
     return rtd_real.malloc_usable_size(p);
 }

@@ -14,8 +14,11 @@
  */
 #include "agent/agent_real.h"
 
+#include "agent/agent_mark.h"
+
 #include <elf.h>
 #include <link.h>
+#include <stdatomic.h>
 
 #include "agent/agent_only.h"
 
@@ -301,6 +304,30 @@ static const struct {
     NEXT(dlclose),
 };
 
+/* The object behind this one that defines malloc. */
+static const struct link_map *malloc_map(void)
+{
+    const struct link_map *map = own_map();
+    map = map != NULL ? map->l_next : NULL;
+    while (map != NULL && find_in(map, "malloc") == NULL)
+        map = map->l_next;
+    return map;
+}
+
+bool rtd_real_is_glibc(void)
+{
+    static _Atomic int known; /* 0 not yet, 1 no, 2 yes; every thread finds the same */
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == 0) {
+        const struct link_map *const map = malloc_map();
+        answer = map != NULL && find_in(map, "gnu_get_libc_version") != NULL ? 2 : 1;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == 2;
+}
+
+uint32_t rtd_mark_mask = RTD_MARK_MASK_OTHERS;
+
 void rtd_real_resolve(void)
 {
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(next_names); i++) {
@@ -308,6 +335,7 @@ void rtd_real_resolve(void)
         if (found != NULL)
             __builtin_memcpy((char *)&rtd_real + next_names[i].offset, &found, sizeof found);
     }
+    rtd_mark_mask = rtd_real_is_glibc() ? RTD_MARK_MASK_GLIBC : RTD_MARK_MASK_OTHERS;
     if (rtd_real.reallocarray == first_reallocarray)
         rtd_real.reallocarray = fallback_reallocarray;
     if (rtd_real.free_sized == first_free_sized)
@@ -318,11 +346,8 @@ void rtd_real_resolve(void)
 
 const void *rtd_real_malloc_module(void)
 {
-    const struct link_map *map = own_map();
-    for (map = map != NULL ? map->l_next : NULL; map != NULL; map = map->l_next)
-        if (find_in(map, "malloc") != NULL)
-            return find_in(map, "memalign") != NULL ? map->l_ld : NULL;
-    return NULL;
+    const struct link_map *const map = malloc_map();
+    return map != NULL && find_in(map, "memalign") != NULL ? map->l_ld : NULL;
 }
 
 /* What an object needs from others stands before its hashed symbols. */
@@ -341,10 +366,7 @@ static bool needs(const struct link_map *map, const char *name)
 bool rtd_real_operators_bypass(void)
 {
     static const char operator_new[] = "_Znwm";
-    const struct link_map *map = own_map();
-    map = map != NULL ? map->l_next : NULL;
-    while (map != NULL && find_in(map, "malloc") == NULL)
-        map = map->l_next;
+    const struct link_map *map = malloc_map();
     if (map == NULL || find_in(map, operator_new) == NULL)
         return false;
     for (map = _r_debug.r_map; map != NULL; map = map->l_next)

@@ -52,4 +52,7 @@ const void *rtd_real_malloc_module(void);
  */
 bool rtd_real_operators_bypass(void);
 
+/* True when the real malloc is glibc's own. Constant after rtd_real_resolve(). */
+bool rtd_real_is_glibc(void);
+
 #endif

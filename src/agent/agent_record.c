@@ -24,7 +24,7 @@
 
 enum {
     SCRATCH_COUNT = 16,
-    TICK_SAMPLES_MAX = 200, /* per tick of the clock word: about 4,000 a second */
+    TICK_SAMPLES_MAX = 100, /* per tick of the clock word: about 1,000 a second */
     INTERVAL_MAX = 4 << 20, /* bytes; adaptation stops here */
     THIN_ABOVE = RTD_SAMPLE_CAPACITY / 4 * 3,
     RELAX_BELOW = RTD_SAMPLE_CAPACITY / 8,

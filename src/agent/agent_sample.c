@@ -10,6 +10,7 @@
 #include "agent/agent_sample.h"
 
 #include "agent/agent_frame.h"
+#include "agent/agent_mark.h"
 #include "agent/agent_pool.h"
 #include "agent/agent_real.h"
 #include "agent/agent_record.h"
@@ -22,17 +23,12 @@
 /* Zeroing a block this large by hand may touch pages that the allocator leaves untouched. */
 enum { LARGE_BYTES = 128 << 10 };
 
-static bool is_marked(const void *p)
-{
-    return ((uintptr_t)p & RTD_MARK_MASK) == 0;
-}
-
 static void record_or_count(struct rtd_ledger *ledger, struct rtd_thread_state *state,
                             const void *block, size_t size, struct rtd_unwind_frame frame)
 {
     if (block == NULL)
         return;
-    if (is_marked(block))
+    if (rtd_is_marked(block))
         rtd_record_birth(ledger, state, block, size, frame);
     else
         rtd_loss_add(ledger, RTD_LOSS_UNMARKED, 1);
@@ -43,11 +39,10 @@ static void record_or_count(struct rtd_ledger *ledger, struct rtd_thread_state *
 /* A marked block, or what the plain function gives when there is no room for a marked one. */
 static void *marked_malloc(size_t size)
 {
-    void *p = rtd_pool_take(size);
-    if (p != NULL)
-        return p;
     const int saved = errno;
-    p = rtd_real.memalign(RTD_MARK_ALIGNMENT, size);
+    void *p = rtd_pool_take(size);
+    if (p == NULL)
+        p = rtd_real.memalign(rtd_mark_alignment(), size);
     if (p != NULL) {
         rtd_slack_hide(p, size);
     } else {
@@ -79,8 +74,8 @@ void *rtd_sample_malloc(size_t size)
 static void zero_by_reading(void *p, size_t size)
 {
     unsigned char *const bytes = p;
-    for (size_t at = 0; at < size; at += RTD_MARK_ALIGNMENT) {
-        const size_t length = size - at < RTD_MARK_ALIGNMENT ? size - at : RTD_MARK_ALIGNMENT;
+    for (size_t at = 0; at < size; at += RTD_MARK_PAGE_BYTES) {
+        const size_t length = size - at < RTD_MARK_PAGE_BYTES ? size - at : RTD_MARK_PAGE_BYTES;
         const uint64_t *const words = (const uint64_t *)(const void *)(bytes + at);
         uint64_t any = 0;
         for (size_t i = 0; i < length / sizeof *words; i++)
@@ -98,14 +93,14 @@ static void *marked_calloc(size_t count, size_t size)
     if (bytes >= LARGE_BYTES) {
         /* A large block is fresh from the kernel as a rule: marked by nature, and already zero. */
         void *const natural = rtd_real.calloc(count, size);
-        if (natural == NULL || is_marked(natural))
+        if (natural == NULL || rtd_is_marked(natural))
             return natural;
         rtd_real.free(natural);
     }
     const int saved = errno;
     void *p = rtd_pool_take(bytes);
     if (p == NULL)
-        p = rtd_real.memalign(RTD_MARK_ALIGNMENT, bytes);
+        p = rtd_real.memalign(rtd_mark_alignment(), bytes);
     errno = saved;
     if (p == NULL)
         return rtd_real.calloc(count, size);
@@ -132,7 +127,7 @@ void *rtd_sample_calloc(size_t count, size_t size)
 
 static size_t marked_alignment(size_t alignment)
 {
-    return alignment > RTD_MARK_ALIGNMENT ? alignment : RTD_MARK_ALIGNMENT;
+    return alignment > rtd_mark_alignment() ? alignment : rtd_mark_alignment();
 }
 
 /*
@@ -151,7 +146,7 @@ void *rtd_sample_memalign(rtd_memalign_fn real, size_t alignment, size_t size)
     if (p == NULL) {
         errno = saved;
         p = real(alignment, size);
-    } else if (alignment < RTD_MARK_ALIGNMENT) {
+    } else if (alignment < rtd_mark_alignment()) {
         rtd_slack_hide(p, size);
     }
     record_or_count(ledger, state, p, size, frame);
@@ -169,7 +164,7 @@ int rtd_sample_posix_memalign(void **out, size_t alignment, size_t size)
     int result = rtd_real.posix_memalign(out, marked_alignment(alignment), size);
     if (result != 0)
         result = rtd_real.posix_memalign(out, alignment, size);
-    else if (alignment < RTD_MARK_ALIGNMENT)
+    else if (alignment < rtd_mark_alignment())
         rtd_slack_hide(*out, size);
     if (result == 0)
         record_or_count(ledger, state, *out, size, frame);
@@ -229,18 +224,42 @@ bool rtd_sample_forget(void *p)
     return rtd_pool_keep(p, value.size);
 }
 
-/* Gives a block that realloc() returned unmarked a marked place; what it holds moves along. */
+/* Gives a block of `held` usable bytes a marked place of size bytes; NULL when there is none. */
 static void *move_to_mark(void *p, size_t size, size_t held)
 {
     const int saved = errno;
-    void *const marked = rtd_real.memalign(RTD_MARK_ALIGNMENT, size);
+    void *const marked = rtd_real.memalign(rtd_mark_alignment(), size);
     errno = saved;
     if (marked == NULL)
-        return p;
+        return NULL;
     rtd_slack_hide(marked, size);
     __builtin_memcpy(marked, p, held < size ? held : size);
     rtd_real.free(p);
     return marked;
+}
+
+/*
+ * realloc() of a block that is to be sampled. One that bears the mark may grow in place and keep
+ * it; one that does not has to move in any case, so it moves once, to a marked place. Lua and
+ * others allocate by realloc(NULL, n).
+ */
+static void *marked_realloc(void *p, size_t size)
+{
+    if (p == NULL)
+        return marked_malloc(size);
+    if (size == 0)
+        return rtd_real.realloc(p, size);
+    const size_t held = rtd_real.malloc_usable_size(p);
+    if (!rtd_is_marked(p)) {
+        void *const moved = move_to_mark(p, size, held);
+        return moved != NULL ? moved : rtd_real.realloc(p, size);
+    }
+    rtd_slack_show(p);
+    void *const q = rtd_real.realloc(p, size);
+    if (q == NULL || rtd_is_marked(q))
+        return q;
+    void *const moved = move_to_mark(q, size, held);
+    return moved != NULL ? moved : q;
 }
 
 /*
@@ -255,21 +274,23 @@ void *rtd_sample_realloc(void *p, size_t size, int hit)
     struct rtd_ledger *const sampling = hit ? rtd_record_enter(state, size, frame.sp) : NULL;
     struct rtd_ledger *const ledger = sampling != NULL ? sampling : rtd_record_ledger();
     struct rtd_sample_value old;
+    const bool is_old_marked = p != NULL && rtd_is_marked(p);
     const bool had_sample =
-        ledger != NULL && p != NULL && is_marked(p) && rtd_sample_take(ledger, (uintptr_t)p, &old);
-    const size_t held = sampling != NULL && p != NULL ? rtd_real.malloc_usable_size(p) : 0;
+        ledger != NULL && is_old_marked && rtd_sample_take(ledger, (uintptr_t)p, &old);
+    void *q;
 
-    if (p != NULL && is_marked(p))
-        rtd_slack_show(p);
-    void *q = rtd_real.realloc(p, size);
-    const bool failed = q == NULL && size != 0;
-    if (had_sample && failed)
+    if (sampling != NULL) {
+        q = marked_realloc(p, size);
+    } else {
+        if (is_old_marked)
+            rtd_slack_show(p);
+        q = rtd_real.realloc(p, size);
+    }
+    if (had_sample && q == NULL && size != 0)
         (void)rtd_sample_insert(ledger, (uintptr_t)p, &old);
     else if (had_sample)
         rtd_record_death(ledger, state, &old);
     if (sampling != NULL) {
-        if (q != NULL && !is_marked(q))
-            q = move_to_mark(q, size, held);
         record_or_count(sampling, state, q, size, frame);
         rtd_record_leave(sampling, state, size);
     }

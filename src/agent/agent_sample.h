@@ -7,10 +7,7 @@
  * Allocates:  only what the program asked for, from the program's own allocator
  * Fails:      never towards the program: whatever goes wrong is counted and passed through
  *
- * A sampled block is marked by its address alone: (address & RTD_MARK_MASK) == 0, that is 0 or 16
- * modulo 4096. Small blocks get the mark from the program's own memalign(4096, n); glibc's mmapped
- * blocks stand at 16 modulo a page anyway, the large blocks of other allocators at 0. A block that
- * bears the mark by chance costs its free() one look at the sample table.
+ * agent_mark.h says how a sampled block is told from others.
  */
 #ifndef RTD_AGENT_SAMPLE_H
 #define RTD_AGENT_SAMPLE_H
@@ -18,8 +15,6 @@
 #include "base/base_macros.h"
 
 #include <stdbool.h>
-
-enum { RTD_MARK_ALIGNMENT = 4096, RTD_MARK_MASK = 0xfef };
 
 /* The real memalign() or aligned_alloc(). */
 typedef void *(*rtd_memalign_fn)(size_t alignment, size_t size);

@@ -10,6 +10,7 @@
  * There is no destructor and no exit handler: what was recorded is already in the ledger.
  */
 #include "agent/agent_handshake.h"
+#include "agent/agent_mark.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_real.h"
 #include "agent/agent_record.h"
@@ -59,13 +60,13 @@ static void remember_socket_name(void)
 
 static struct rtd_private_page *map_private_page(void)
 {
-    const long at = rtd_syscall(SYS_mmap, 0, RTD_MARK_ALIGNMENT, PROT_READ | PROT_WRITE,
+    const long at = rtd_syscall(SYS_mmap, 0, RTD_MARK_PAGE_BYTES, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at < 0 && at > -4096)
         return &no_page;
-    if (rtd_syscall(SYS_madvise, at, RTD_MARK_ALIGNMENT, MADV_WIPEONFORK, 0, 0, 0) != 0) {
+    if (rtd_syscall(SYS_madvise, at, RTD_MARK_PAGE_BYTES, MADV_WIPEONFORK, 0, 0, 0) != 0) {
         /* Without it a forked child could write to its parent's ledger: record nothing instead. */
-        rtd_syscall(SYS_munmap, at, RTD_MARK_ALIGNMENT, 0, 0, 0, 0);
+        rtd_syscall(SYS_munmap, at, RTD_MARK_PAGE_BYTES, 0, 0, 0, 0);
         return &no_page;
     }
     return (struct rtd_private_page *)at;
@@ -91,7 +92,7 @@ static void begin(struct rtd_ledger *ledger, enum rtd_hello_kind kind)
     header->agent_pid = (uint32_t)rtd_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
     header->agent_parent = (uint32_t)rtd_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
     header->agent_kind = kind;
-    header->mark_mask = RTD_MARK_MASK;
+    header->mark_mask = rtd_mark_mask;
     header->allocator_module_start = (uintptr_t)rtd_real.malloc;
     header->blind_spots = rtd_real_operators_bypass() ? RTD_BLIND_TO_OPERATORS : 0;
     header->agent_reason = reason;

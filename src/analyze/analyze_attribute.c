@@ -144,11 +144,16 @@ static bool is_library_function(const char *function)
            begins(name, "operator new") || begins(name, "operator delete");
 }
 
-/* Headers and sources that come with the compiler: templates and generics of the library. */
-static bool is_library_file(const char *file)
+/*
+ * Headers and sources that come with the compiler: templates and generics of the library. A C++
+ * function with a full name that is not the library's stands there when its debug information does
+ * not tell what was inlined into it (split DWARF): it is the program's.
+ */
+static bool is_library_file(const char *file, const char *function)
 {
-    return strstr(file, "/include/c++/") || begins(file, "/rustc/") ||
-           strstr(file, "/rustlib/src/rust/library/");
+    if (strstr(file, "/include/c++/"))
+        return !function || (!strchr(function, '(') && strcmp(function, "main") != 0);
+    return begins(file, "/rustc/") || strstr(file, "/rustlib/src/rust/library/");
 }
 
 enum rtd_frame_kind rtd_attribute_frame(enum rtd_frame_kind module, const char *function,
@@ -159,7 +164,7 @@ enum rtd_frame_kind rtd_attribute_frame(enum rtd_frame_kind module, const char *
     if (function && is_allocator(function))
         return RTD_FRAME_ALLOCATOR;
     if (module == RTD_FRAME_RUNTIME || (function && is_library_function(function)) ||
-        (file && is_library_file(file)))
+        (file && is_library_file(file, function)))
         return RTD_FRAME_RUNTIME;
     return RTD_FRAME_PROGRAM;
 }

@@ -27,6 +27,31 @@ double rtd_figures_unit_bytes(const struct rtd_image *image)
     return ldexp((double)image->interval_bytes, (int)(image->storage_shift & 31));
 }
 
+/* The largest interval at which a live sample may have been thinned away; 0 when none was. */
+static double thinned_interval(const struct rtd_image *image)
+{
+    double largest = rtd_figures_unit_bytes(image);
+    if (image->mode == RTD_MODE_EXACT || image->loss[RTD_LOSS_SAMPLES_THINNED] == 0)
+        return 0.0;
+    /* The storage interval falls again when the crowd is gone; what survived it tells. */
+    for (uint32_t i = 0; i < image->sample_count; i++)
+        largest = fmax(largest, (double)image->samples[i].interval);
+    return largest;
+}
+
+/* What a live block of the site's mean size would weigh that thinning at `interval` removed. */
+static void expect_thinned(const struct rtd_image_site *site, double interval,
+                           struct rtd_figures *out)
+{
+    if (!(interval > 0.0) || !(site->birth_count > 0.0))
+        return;
+    const double size = fmax(0.0, site->birth_bytes / site->birth_count);
+    const double probability = rtd_math_one_minus_exp_neg((size + 1.0) / interval);
+    const double missed = (1.0 - probability) / probability;
+    rtd_weight_expect(&out->live_bytes, size * missed);
+    rtd_weight_expect(&out->live_blocks, missed);
+}
+
 /* Allocated figures from the site's own cumulative sums. */
 static void measure_births(const struct rtd_image *image, const struct rtd_image_site *site,
                            struct rtd_figures *out)
@@ -65,9 +90,11 @@ static void settle_values(struct rtd_figures *figures)
 
 void rtd_figures_measure(const struct rtd_image *image, struct rtd_figures *out)
 {
+    const double thinned = thinned_interval(image);
     for (uint32_t i = 0; i < image->site_count; i++) {
         out[i] = (struct rtd_figures){0};
         measure_births(image, &image->sites[i], &out[i]);
+        expect_thinned(&image->sites[i], thinned, &out[i]);
     }
     for (uint32_t i = 0; i < image->sample_count; i++) {
         const struct rtd_image_sample *sample = &image->samples[i];

@@ -158,16 +158,25 @@ static int check_program(struct diagnosis *diagnosis, const char *name)
     return result;
 }
 
+/* Names come from the command line and out of the file: nothing in them may steer a terminal. */
+static void put_clean(struct rtd_buffer *out, const char *text)
+{
+    for (; *text; text++)
+        rtd_buffer_putc(out, (unsigned char)*text < ' ' || *text == 127 ? '?' : *text);
+}
+
 static void put_text(struct rtd_buffer *out, const struct diagnosis *diagnosis)
 {
     for (unsigned i = 0; i < diagnosis->count; i++) {
         const struct rtd_check *const check = &diagnosis->checks[i];
-        rtd_buffer_printf(out, "%s  %-12s %s%s%s\n", result_marks[check->result], check->id,
-                          check->text, check->remedy[0] ? "; " : "", check->remedy);
+        rtd_buffer_printf(out, "%s  %-12s ", result_marks[check->result], check->id);
+        put_clean(out, check->text);
+        if (check->remedy[0])
+            rtd_buffer_printf(out, "; %s", check->remedy);
+        rtd_buffer_putc(out, '\n');
     }
-    rtd_buffer_printf(out, "%s %s be observed\n",
-                      diagnosis->program ? diagnosis->program : "programs on this machine",
-                      diagnosis->observable ? "can" : "cannot");
+    put_clean(out, diagnosis->program ? diagnosis->program : "programs on this machine");
+    rtd_buffer_printf(out, " %s be observed\n", diagnosis->observable ? "can" : "cannot");
 }
 
 static void put_json(struct rtd_buffer *out, const struct diagnosis *diagnosis)

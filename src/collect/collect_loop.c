@@ -172,8 +172,15 @@ int rtd_collect_record(struct rtd_collect *collect, const char *path)
 int rtd_collect_target(struct rtd_collect *collect, pid_t pid, const char *command,
                        const char *executable)
 {
+    struct rtd_collect_process *all[ALL_MAX];
+
     collect->family.start_ns = rtd_collect_now_ns();
-    return rtd_family_root_new(&collect->family, pid, command, executable);
+    const int result = rtd_family_root_new(&collect->family, pid, command, executable);
+    if (result < 0)
+        return result;
+    /* Before the program runs: whoever is killed when, the recording opens and names it. */
+    rtd_recorder_write(&collect->recorder, all, rtd_family_list(&collect->family, all));
+    return 0;
 }
 
 /* A stopped program: the shell that started us expects us to stop, too. */

@@ -29,7 +29,6 @@ int rtd_recorder_open(struct rtd_recorder *recorder, const char *path, bool quie
     recorder->writer = rtd_recording_writer_open(path, &error);
     if (!recorder->writer)
         return error;
-    /* At once: whoever is killed next, the recording names its process. */
     recorder->due_ns = rtd_collect_now_ns();
     return 0;
 }

@@ -56,6 +56,11 @@ void rtd_collect_say(const char *format, ...)
     length += added;
     if (length > (int)sizeof(line) - 2)
         length = (int)sizeof(line) - 2;
+    /* One line, and names of files come from anywhere: nothing in them may steer a terminal. */
+    for (int i = 0; i < length; i++) {
+        if ((unsigned char)line[i] < ' ' || line[i] == 127)
+            line[i] = '?';
+    }
     line[length] = '\n';
     (void)rtd_collect_write_all(STDERR_FILENO, line, (size_t)length + 1);
 }

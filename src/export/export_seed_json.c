@@ -200,13 +200,14 @@ void rtd_export_put_leaks(struct rtd_json *json, const char *key,
     rtd_json_end(json);
 }
 
-/* Ages double from 4 ms; the last bucket is open. */
+/* Ages double from the ledger's unit; the last bucket is open. */
 static void put_lifetimes(struct rtd_json *json, const struct rtd_report_allocations *allocations)
 {
     rtd_json_array(json, "lifetimes");
     for (unsigned i = 0; i < RTD_LIFETIME_BUCKETS; i++) {
         rtd_json_object(json, NULL);
-        put_known_uint(json, "below_ms", i + 1 < RTD_LIFETIME_BUCKETS, UINT64_C(4) << i);
+        put_known_uint(json, "below_ms", i + 1 < RTD_LIFETIME_BUCKETS,
+                       (uint64_t)RTD_LIFETIME_UNIT_MS << i);
         rtd_json_uint(json, "sampled_frees", allocations->lifetime[i]);
         rtd_json_end(json);
     }

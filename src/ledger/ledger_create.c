@@ -30,8 +30,8 @@
 #define STORE(field, value) atomic_store_explicit(&(field), value, memory_order_relaxed)
 
 enum {
-    ADAPT_RATE_LOW = 300,
-    ADAPT_RATE_HIGH = 800,
+    ADAPT_RATE_LOW = 150,
+    ADAPT_RATE_HIGH = 400,
     ADAPT_PATIENCE_MS = 3000,
     ADAPT_CALL_MS_MAX = 60 * 1000,
 };
@@ -175,7 +175,7 @@ void rtd_ledger_adapt(struct rtd_ledger *ledger, uint64_t samples, uint64_t elap
     } else if (rate >= ADAPT_RATE_LOW || before <= interval_least) {
         low_ms = 0;
     } else if ((low_ms += spent_ms) >= ADAPT_PATIENCE_MS) {
-        /* One step: at most twice a rate below 300 is still well below 800, so it cannot flap. */
+        /* One step: at most twice a rate below 150 is still well below 400, so it cannot flap. */
         after = before / 2;
         low_ms = 0;
     }

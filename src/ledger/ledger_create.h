@@ -43,7 +43,7 @@ void rtd_ledger_tick(struct rtd_ledger *ledger, uint64_t clock_ms);
 
 /*
  * Adapts header.interval_bytes from the samples taken since the last call (no effect when fixed):
- * aims at 300..800 samples a second within 16 KiB .. 4 MiB, by factors of 2.
+ * aims at 150..400 samples a second within 16 KiB .. 4 MiB, by factors of 2.
  */
 void rtd_ledger_adapt(struct rtd_ledger *ledger, uint64_t samples, uint64_t elapsed_ms);
 

@@ -58,7 +58,7 @@ enum {
     RTD_SITE_COUNT = 8192,
     RTD_SITE_PROBE_MAX = 64,
     RTD_LIFETIME_BUCKETS = 16,
-    RTD_LIFETIME_UNIT_MS = 64, /* the clock word is ticked every 50 ms: finer ages are not known */
+    RTD_LIFETIME_UNIT_MS = 128, /* the clock word is ticked every 100 ms: no finer age is known */
     RTD_SIZE_CLASSES = 5,
     RTD_BUILD_ID_BYTES = 20,
     RTD_MODULE_NAME_BYTES = 304,

@@ -11,8 +11,10 @@
 
 #include <arpa/inet.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum { NAME_BYTES = 64 };
 
@@ -62,6 +64,26 @@ static bool is_wildcard(const struct in6_addr *address)
            (parse_address("0.0.0.0", &any) && IN6_ARE_ADDR_EQUAL(address, &any));
 }
 
+/* What this machine calls itself. No name server is asked: whoever owns one owns its answers. */
+static bool is_own_name(const char *name)
+{
+    char own[NAME_BYTES] = "";
+
+    if (gethostname(own, sizeof(own) - 1) < 0 || !own[0])
+        return false;
+    if (strcasecmp(name, own) == 0)
+        return true;
+    own[strcspn(own, ".")] = '\0';
+    return own[0] && strcasecmp(name, own) == 0;
+}
+
+static bool is_loopback(const struct in6_addr *address)
+{
+    static const uint8_t mapped[13] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127};
+
+    return IN6_IS_ADDR_LOOPBACK(address) || memcmp(address, mapped, sizeof(mapped)) == 0;
+}
+
 bool rtd_serve_host_allowed(const char *host, const char *bound)
 {
     char name[NAME_BYTES];
@@ -72,7 +94,7 @@ bool rtd_serve_host_allowed(const char *host, const char *bound)
     if (strcasecmp(name, "localhost") == 0)
         return true;
     if (!parse_address(name, &asked))
-        return false;
+        return parse_address(bound, &own) && !is_loopback(&own) && is_own_name(name);
     if (IN6_IS_ADDR_LOOPBACK(&asked) ||
         (parse_address("127.0.0.1", &loopback) && IN6_ARE_ADDR_EQUAL(&asked, &loopback)))
         return true;

@@ -19,7 +19,8 @@
 
 /*
  * host as the client sent it, with or without port; bound is the numeric address we listen on,
- * without brackets. Listening on every address, any numeric address is accepted.
+ * without brackets. Listening on every address, any numeric address is accepted; listening beyond
+ * loopback, also the name of this machine, whole or to the first dot.
  */
 bool rtd_serve_host_allowed(const char *host, const char *bound);
 

@@ -86,6 +86,28 @@ class Doctor(RiptideTest):
         self.sick(self.path("cut"), "elf", "ELF")
         self.sick(self.compile("object.o", EMPTY, "-c"), "elf", "object")
 
+    def test_a_library(self):
+        self.sick(self.compile("thing.so", EMPTY, "-shared", "-fPIC"), "elf", "shared library")
+
+    def test_a_loader_that_does_not_exist(self):
+        program = self.compile("lost", EMPTY, "-Wl,--dynamic-linker=/no/such/ld.so")
+        self.sick(program, "interpreter", "/no/such/ld.so")
+        run = self.riptide("run", "--listen", "none", "--", program)
+        self.assertEqual((run.returncode, len(run.stderr.splitlines())), (126, 1))
+        self.assertIn("/no/such/ld.so", run.stderr)
+
+    def test_musl_is_known_by_its_loader(self):
+        self.sick(self.compile("other", EMPTY, "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"),
+                  "libc", "musl")
+
+    def test_a_program_that_may_not_be_executed(self):
+        program = self.compile("locked", EMPTY)
+        os.chmod(program, 0o644)
+        result = self.diagnose(program)
+        self.assertTrue(result["observable"])
+        self.assertIn(("executable", "warning"),
+                      [(entry["id"], entry["result"]) for entry in result["checks"]])
+
     def test_32_bit(self):
         # No 32-bit compiler is needed: the class is one byte of the header, and so is the machine.
         self.compile("wide", EMPTY)

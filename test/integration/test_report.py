@@ -194,6 +194,13 @@ class WrongUsage(RiptideTest):
             self.assertEqual(len(run.stderr.splitlines()), 1, run.stderr)
             self.assertIn(word, run.stderr)
 
+    def test_what_is_no_file_is_named_as_such(self):
+        os.mkfifo(self.path("fifo"))
+        for name in (self.path("fifo"), "/dev/null"):
+            run = self.riptide("report", name)
+            self.assertEqual((run.returncode, run.stderr),
+                             (2, f"riptide: {name} is not a regular file\n"))
+
     def test_help_and_version(self):
         for arguments in (("--help",), ("run", "--help"), ("report", "--help"),
                           ("doctor", "--help"), ("--version",)):

@@ -67,6 +67,14 @@ class ExitStatus(RiptideTest):
         self.assertEqual(run.returncode, 126)
         self.assertIn("/no/such/shell", run.stderr)
 
+    def test_a_name_cannot_steer_the_terminal(self):
+        for command in ("run", "doctor"):
+            run = self.riptide(command, "./no\nsuch\033[31m")
+            self.assertEqual(run.stderr, "riptide: ./no?such?[31m: No such file or directory\n")
+        shutil.copy("/bin/true", self.path("a\033b"))
+        run = self.riptide("doctor", "./a\033b")
+        self.assertTrue(run.stdout.endswith("./a?b can be observed\n"))
+
     def test_nothing_is_left_of_a_refused_start(self):
         self.status("no-such-program")
         self.assertEqual(os.listdir(self.folder), [])
@@ -327,6 +335,10 @@ class Listener(RiptideTest):
         run = self.start("run", *SEEDED, "--listen", f"127.0.0.1:{port}",
                          "--", program, "30")
         run.stdout.readline()
+        # Whoever waits for readiness and asks for nothing else does not wait for ever.
+        wait_for(lambda: subprocess.run([curl, "-s", "-f", f"http://127.0.0.1:{port}/readyz"],
+                                        stdout=subprocess.DEVNULL, check=False).returncode == 0,
+                 "ready")
         def fetch(path):
             return subprocess.run([curl, "-s", "-S", "-f", f"http://127.0.0.1:{port}{path}"],
                                   stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -349,6 +361,72 @@ class Listener(RiptideTest):
             lines = [line for line in check.stdout.splitlines()
                      if "riptide_leak_potential_count" not in line]
             self.assertEqual(lines, [])
+
+
+class Plugins(RiptideTest):
+    """Code that is known by a relative name, and gone when the names are looked for."""
+
+    def test_a_closed_plugin_with_a_relative_name_has_its_names(self):
+        self.compile("plugin.so", """
+#include <stdlib.h>
+void *plugin_alloc(size_t n) { void *p = malloc(n); __asm__ volatile("" ::"r"(p)); return p; }
+""", "-shared", "-fPIC")
+        program = self.compile("host", """
+#include <dlfcn.h>
+#include <stddef.h>
+#include <unistd.h>
+static void *volatile kept[100];
+int main(void) {
+    void *const plugin = dlopen("./plugin.so", RTLD_NOW);
+    void *(*const alloc)(size_t) = (void *(*)(size_t))dlsym(plugin, "plugin_alloc");
+    for (int i = 0; i < 100; i++) kept[i] = alloc(50000);
+    dlclose(plugin);
+    return chdir("/");
+}
+""")
+        site = self.record(program, options=("--interval", "1K"))["sites"][0]
+        self.assertEqual((site["function"], site["line"], site["live_bytes"]["value"]),
+                         ("plugin_alloc", 3, 5_000_000))
+
+
+class Signals(RiptideTest):
+    """What is sent to riptide reaches the program; what a group gets, it gets once."""
+
+    COUNT = """
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+static volatile int seen;
+static void count(int number) { (void)number; seen++; }
+int main(void) {
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = count}, 0);
+    puts("ready"); fflush(stdout);
+    for (int i = 0; i < 100 && !seen; i++) usleep(100000);
+    usleep(300000);
+    return 10 + seen;
+}
+"""
+
+    def begin(self, *program):
+        run = self.start("run", "--quiet", "--listen", "none", "-o", "s.riptide", "--", *program)
+        run.stdout.readline()
+        return run
+
+    def test_a_signal_to_riptide_alone_ends_the_program(self):
+        program = self.compile("hold", HOLD)
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+            run = self.begin(program, "30")
+            run.send_signal(number)
+            self.assertEqual(run.wait(10), 128 + number)
+
+    def test_an_interrupt_that_the_program_catches(self):
+        program = self.compile("count", self.COUNT)
+        run = self.begin(program)
+        run.send_signal(signal.SIGINT)
+        self.assertEqual(run.wait(10), 11)
+        run = self.begin(program)
+        os.killpg(run.pid, signal.SIGINT)
+        self.assertEqual(run.wait(10), 11)
 
 
 class Death(RiptideTest):
@@ -387,6 +465,19 @@ class Death(RiptideTest):
         self.assertTrue(report["note"])
         held = max(process["totals"]["live_bytes"]["value"] for process in report["processes"])
         self.assertGreater(held, 10_000_000)
+
+    def test_a_collector_killed_at_once_leaves_a_recording_that_names_the_program(self):
+        program = self.compile("hold", HOLD)
+        run = self.start("run", "--quiet", "--listen", "none", "-o", self.path("c.riptide"), "--",
+                         program, "1")
+        run.stdout.readline()
+        time.sleep(0.1)
+        run.kill()
+        run.wait()
+        report = self.report(self.path("c.riptide"))
+        self.assertIn("hold", report["target"]["command"])
+        self.assertEqual((report["target"]["status"], report["complete"]), ("running", False))
+        self.assertTrue(report["note"])
 
     def test_a_file_size_limit_is_the_program_s_alone(self):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE,

@@ -86,6 +86,11 @@ static void the_programs_own_code_names(void **state)
             fail_msg("%s should be the program", functions[i]);
     }
     assert_int_equal(kind_of("/opt/app", NULL, NULL), RTD_FRAME_PROGRAM);
+    /* Without inlined frames, as split DWARF has none, only the line is the library's. */
+    assert_int_equal(kind_of("/opt/app", "app::fill()", "/usr/include/c++/12/bits/vector.tcc"),
+                     RTD_FRAME_PROGRAM);
+    assert_int_equal(kind_of("/opt/app", "main", "/usr/include/c++/12/bits/vector.tcc"),
+                     RTD_FRAME_PROGRAM);
 }
 
 static void allocators_are_known_by_function_too(void **state)

@@ -144,6 +144,29 @@ static void a_site_without_live_samples_may_still_hold_something(void **state)
     made_free(&made);
 }
 
+/* Blocks that could not be missed at birth can be once the live samples were thinned. */
+static void a_site_that_was_thinned_away_is_not_shown_as_surely_empty(void **state)
+{
+    (void)state;
+    struct made made = usual_process();
+    const uint64_t pcs[] = {APP + 1, 0}, other[] = {APP + 9, 0};
+    const uint32_t gone = made_site(&made, made_stack(&made, 0, pcs), 0);
+    const uint32_t seen = made_site(&made, made_stack(&made, 0, other), 0);
+    for (int i = 0; i < 10; i++)
+        made_birth(&made, gone, 64u << 20, 1, false);
+    made_birth(&made, seen, 1000, 1, true);
+    /* A survivor of a crowd that is gone: the storage interval itself has come down again. */
+    for (uint32_t i = 0; i < made.image->sample_count; i++)
+        made.image->samples[i].interval = 64u << 20;
+    made.image->loss[RTD_LOSS_SAMPLES_THINNED] = 1000;
+    struct rtd_report *report = made_report(&made, NULL);
+    check_invariants(report->target);
+    for (uint32_t i = 0; i < report->target->site_count; i++)
+        assert_true(report->target->sites[i].figures.live_bytes.high > 0);
+    rtd_report_free(report);
+    made_free(&made);
+}
+
 static void the_caller_of_the_runtime_names_the_site(void **state)
 {
     (void)state;
@@ -418,6 +441,7 @@ int main(void)
         cmocka_unit_test(sums_over_sites_components_and_operations_are_the_total),
         cmocka_unit_test(thinned_samples_do_not_outgrow_what_was_allocated),
         cmocka_unit_test(a_site_without_live_samples_may_still_hold_something),
+        cmocka_unit_test(a_site_that_was_thinned_away_is_not_shown_as_surely_empty),
         cmocka_unit_test(the_caller_of_the_runtime_names_the_site),
         cmocka_unit_test(unnamed_code_is_named_by_module_and_offset),
         cmocka_unit_test(hooks_and_allocators_are_left_out_of_the_stack),

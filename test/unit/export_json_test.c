@@ -306,7 +306,7 @@ static void allocations_keep_the_seed_shapes(void **state)
     const json_t *const lifetimes = json_object_get(allocations, "lifetimes");
     assert_int_equal(json_array_size(lifetimes), RTD_LIFETIME_BUCKETS);
     const json_t *const first = json_array_get(lifetimes, 0);
-    assert_int_equal(json_integer_value(json_object_get(first, "below_ms")), 4);
+    assert_int_equal(json_integer_value(json_object_get(first, "below_ms")), RTD_LIFETIME_UNIT_MS);
     const json_t *const last = json_array_get(lifetimes, RTD_LIFETIME_BUCKETS - 1);
     assert_true(json_is_null(json_object_get(last, "below_ms")));
     assert_keys(json_array_get(json_object_get(allocations, "recommendations"), 0),

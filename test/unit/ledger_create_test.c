@@ -145,7 +145,7 @@ static void interval_is_raised_at_once_and_lowered_after_three_quiet_seconds(voi
     (void)state;
     struct rtd_ledger_handle handle = created();
 
-    rtd_ledger_adapt(handle.ledger, 3000, 1000);
+    rtd_ledger_adapt(handle.ledger, 1500, 1000);
     assert_int_equal(interval_of(&handle), 2048 << 10);
     rtd_ledger_adapt(handle.ledger, 100000, 1000);
     assert_int_equal(interval_of(&handle), 4096 << 10);
@@ -168,7 +168,7 @@ static void interval_stays_while_the_rate_is_in_the_aim(void **state)
     struct rtd_ledger_handle handle = created();
 
     for (uint64_t i = 0; i < 100; i++) {
-        rtd_ledger_adapt(handle.ledger, 300 + 5 * i, 1000);
+        rtd_ledger_adapt(handle.ledger, 150 + 5 * i / 2, 1000);
         rtd_ledger_adapt(handle.ledger, 0, 0);
     }
     assert_int_equal(interval_of(&handle), 512 << 10);

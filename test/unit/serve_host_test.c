@@ -18,6 +18,9 @@
 #include "base/base_macros.h"
 #include "serve/serve_host.h"
 
+#include <string.h>
+#include <unistd.h>
+
 static void loopback_names_are_ours_with_and_without_port(void **state)
 {
     static const char *const ours[] = {"localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:1",
@@ -78,6 +81,19 @@ static void listening_everywhere_accepts_addresses_but_no_names(void **state)
     assert_false(rtd_serve_host_allowed("evil.example", "0.0.0.0"));
 }
 
+static void the_name_of_the_machine_is_ours_beyond_loopback(void **state)
+{
+    char name[60] = "";
+    (void)state;
+
+    if (gethostname(name, sizeof(name) - 1) < 0 || !name[0] || strcmp(name, "localhost") == 0)
+        skip();
+    assert_true(rtd_serve_host_allowed(name, "0.0.0.0"));
+    assert_true(rtd_serve_host_allowed(name, "192.168.1.5"));
+    assert_false(rtd_serve_host_allowed(name, "127.0.0.1"));
+    assert_false(rtd_serve_host_allowed(name, "::1"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +101,7 @@ int main(void)
         cmocka_unit_test(foreign_names_are_refused),
         cmocka_unit_test(the_bound_address_is_ours),
         cmocka_unit_test(listening_everywhere_accepts_addresses_but_no_names),
+        cmocka_unit_test(the_name_of_the_machine_is_ours_beyond_loopback),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
