@@ -17,16 +17,15 @@
 
 #include "agent/agent_only.h"
 
-enum { MEMBER_COUNT = 8192, AHEAD = 16, TRIES = 24, TRIES_BYTES = 8192 };
+enum { AHEAD = 16, TRIES = 24, TRIES_BYTES = 8192 };
 
 static _Atomic(void *) kept[RTD_POOL_CLASSES][RTD_POOL_SLOTS];
 
-/* The kept blocks again, by address: one look tells that a block is not among them. */
-static _Atomic(void *) members[MEMBER_COUNT];
+_Atomic(void *) rtd_pool_members[RTD_POOL_MEMBERS];
 
 static _Atomic(void *) *member_of(const void *p)
 {
-    return &members[((uintptr_t)p >> 9) % MEMBER_COUNT];
+    return &rtd_pool_members[((uintptr_t)p >> 9) % RTD_POOL_MEMBERS];
 }
 
 /* Classes are glibc's chunk sizes: a multiple of 16, at least 32, 8 bytes of it not usable. */
@@ -155,9 +154,7 @@ static bool withdraw(void *p)
 
 bool rtd_pool_give_up(void *p)
 {
-    if (RTD_LIKELY(atomic_load_explicit(member_of(p), memory_order_relaxed) != p))
-        return false;
-    if (!withdraw(p))
+    if (!rtd_pool_holds(p) || !withdraw(p))
         return false;
     atomic_store_explicit(member_of(p), NULL, memory_order_relaxed);
     return true;

@@ -21,13 +21,24 @@
 
 #include "base/base_macros.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum {
-    RTD_POOL_SIZE_MAX = 1024,
-    RTD_POOL_CLASSES = (RTD_POOL_SIZE_MAX + 8 + 15) / 16 + 1, /* pool_class() of the largest */
-    RTD_POOL_SLOTS = 4
+    RTD_POOL_SIZE_MAX = 1032, /* glibc's thread cache goes as far */
+    RTD_POOL_CLASSES = (RTD_POOL_SIZE_MAX + 8 + 15) / 16 + 1,
+    RTD_POOL_SLOTS = 64,
+    RTD_POOL_MEMBERS = 8192,
 };
+
+/* The blocks kept, by address: one look tells that a block is not among them. */
+extern _Atomic(void *) rtd_pool_members[RTD_POOL_MEMBERS] __attribute__((visibility("hidden")));
+
+static inline bool rtd_pool_holds(const void *p)
+{
+    return atomic_load_explicit(&rtd_pool_members[((uintptr_t)p >> 9) % RTD_POOL_MEMBERS],
+                                memory_order_relaxed) == p;
+}
 
 /*
  * A marked block of at least size usable bytes, contents undefined; NULL if there is none and none

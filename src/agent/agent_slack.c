@@ -26,7 +26,7 @@ struct footer {
 };
 
 /* glibc splits off what is too much: with it this stays false and costs nothing. */
-static _Atomic bool any_hidden;
+_Atomic bool rtd_slack_in_use;
 
 static struct footer *footer_of(void *p, size_t room)
 {
@@ -36,7 +36,7 @@ static struct footer *footer_of(void *p, size_t room)
 /* The footer that p bears, or NULL. */
 static struct footer *find(void *p)
 {
-    if (p == NULL || !atomic_load_explicit(&any_hidden, memory_order_relaxed))
+    if (p == NULL || !atomic_load_explicit(&rtd_slack_in_use, memory_order_relaxed))
         return NULL;
     const size_t room = rtd_real.malloc_usable_size(p);
     if (room > ROOM_MAX_BYTES || room < sizeof(struct footer))
@@ -46,21 +46,23 @@ static struct footer *find(void *p)
                                                                                         : NULL;
 }
 
-void rtd_slack_hide(void *p, size_t size)
-{
-    const size_t room = rtd_real.malloc_usable_size(p);
-    const size_t shown = (size + 15) & ~(size_t)15;
-    if (room > ROOM_MAX_BYTES || room < shown + shown / 16 + 2 * sizeof(struct footer))
-        return;
-    *footer_of(p, room) = (struct footer){shown, (uintptr_t)p ^ FOOTER_MAGIC};
-    atomic_store_explicit(&any_hidden, true, memory_order_relaxed);
-}
-
 void rtd_slack_show(void *p)
 {
     struct footer *const footer = find(p);
     if (footer != NULL)
         footer->check = 0;
+}
+
+void rtd_slack_hide(void *p, size_t size)
+{
+    /* A block of the pool may still show what its last owner asked for. */
+    rtd_slack_show(p);
+    const size_t room = rtd_real.malloc_usable_size(p);
+    const size_t shown = (size + 15) & ~(size_t)15;
+    if (room > ROOM_MAX_BYTES || room < shown + shown / 16 + 2 * sizeof(struct footer))
+        return;
+    *footer_of(p, room) = (struct footer){shown, (uintptr_t)p ^ FOOTER_MAGIC};
+    atomic_store_explicit(&rtd_slack_in_use, true, memory_order_relaxed);
 }
 
 size_t rtd_slack_usable(void *p)

@@ -18,7 +18,12 @@
 #ifndef RTD_AGENT_SLACK_H
 #define RTD_AGENT_SLACK_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
+
+/* False as long as no block has ever had a figure in its slack; with glibc that is for ever. */
+extern _Atomic bool rtd_slack_in_use __attribute__((visibility("hidden")));
 
 /* Shows size, rounded up to 16, as the usable size of a marked block with much more room. */
 void rtd_slack_hide(void *p, size_t size);
