@@ -36,6 +36,7 @@ RESAMPLES = 2000
 RSS_RUNS = 3
 POLL_SECONDS = 0.004
 PAIR_RUNS = 25
+FIXED_RUNS = 25
 CALLGRIND_PAIRS = (50_000, 150_000)
 GOAL_REAL_PERCENT, GOAL_WORST_PERCENT, GOAL_RSS_MIB, GOAL_PAIR_NS = 0.5, 1.0, 5.0, 2.0
 
@@ -316,9 +317,18 @@ def instructions(options, programs):
             f"geometric mean of the real programs {100 * mean - 100:+.2f} %"]
 
 
+def fixed_cost(machine, options):
+    """Say what a run costs before the program does anything: the CPU of watching true."""
+    program = bench_inputs.Program("true", "F", ["true"])
+    plain = [machine.measure(program.argv, program)[0] for _ in range(FIXED_RUNS)]
+    watched = [machine.measure(options.prefix + program.argv, program)[0] for _ in range(FIXED_RUNS)]
+    least, median = (1000 * (f(watched) - f(plain)) for f in (min, statistics.median))
+    return f"- once a run, whatever the program does: {least:.1f} ms of CPU (median {median:.1f} ms)"
+
+
 def micro(machine, options):
     """Measure the small things; return lines of text."""
-    lines = []
+    lines = [fixed_cost(machine, options)]
     plain, watched, added = pair_times(machine, options, options.build)
     lines.append(f"- one 64-byte malloc and free on glibc: {plain:.2f} ns without, {watched:.2f} ns with (the "
                  f"least of {PAIR_RUNS}: {watched - plain:+.2f} ns; median of the differences {added:+.2f} ns; goal: at most +{GOAL_PAIR_NS:.0f} ns)")

@@ -11,8 +11,8 @@
  * instructions. C++ operators reach malloc through libstdc++ and are not interposed themselves:
  * that would count each block twice.
  */
+#include "agent/agent_filter.h"
 #include "agent/agent_mark.h"
-#include "agent/agent_pool.h"
 #include "agent/agent_real.h"
 #include "agent/agent_sample.h"
 #include "agent/agent_slack.h"
@@ -37,14 +37,11 @@ RTD_EXPORT void *malloc(size_t size)
 
 /*
  * False for a block that bears the mark by chance, as most do that come here: no sample, not kept
- * by the pool, nothing hidden in its slack. Some thirty instructions and no call.
+ * by the pool, nothing hidden in its slack.
  */
 static inline bool concerns_us(const void *p)
 {
-    const struct rtd_private_page *const page = rtd_agent.page;
-    if (page == NULL || atomic_load_explicit(&page->ready, memory_order_acquire) == 0)
-        return true;
-    return rtd_sample_may_hold(rtd_agent.ledger, (uintptr_t)p) || rtd_pool_holds(p) ||
+    return rtd_filter_may_hold(p) ||
            atomic_load_explicit(&rtd_slack_in_use, memory_order_relaxed) ||
            rtd_thread_state.guard != 0;
 }
@@ -117,7 +114,7 @@ RTD_EXPORT void *realloc(void *p, size_t size)
 {
     if (COUNT_DOWN(size))
         return rtd_sample_realloc(p, size, 1);
-    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL)
+    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, size, 0);
     return rtd_real.realloc(p, size);
 }
@@ -129,7 +126,7 @@ RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
         return rtd_real.reallocarray(p, count, size);
     if (COUNT_DOWN(bytes))
         return rtd_sample_realloc(p, bytes, 1);
-    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL)
+    if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, bytes, 0);
     /* Not the real reallocarray(): glibc's calls realloc() through its PLT, which would count
      * these bytes twice. */

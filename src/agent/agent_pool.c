@@ -9,6 +9,7 @@
  */
 #include "agent/agent_pool.h"
 
+#include "agent/agent_filter.h"
 #include "agent/agent_mark.h"
 #include "agent/agent_real.h"
 #include "agent/agent_slack.h"
@@ -54,8 +55,10 @@ bool rtd_pool_keep(void *p, size_t size)
         !atomic_compare_exchange_strong_explicit(member_of(p), &empty, p, memory_order_relaxed,
                                                  memory_order_relaxed))
         return false;
+    rtd_filter_add(p);
     if (put(pool_class(size), p))
         return true;
+    rtd_filter_remove(p);
     atomic_store_explicit(member_of(p), NULL, memory_order_relaxed);
     return false;
 }
@@ -69,6 +72,7 @@ static void *take(unsigned class)
         if (p == NULL)
             continue;
         atomic_store_explicit(member_of(p), NULL, memory_order_relaxed);
+        rtd_filter_remove(p);
         return p;
     }
     return NULL;
@@ -156,6 +160,7 @@ bool rtd_pool_give_up(void *p)
 {
     if (!rtd_pool_holds(p) || !withdraw(p))
         return false;
+    rtd_filter_remove(p);
     atomic_store_explicit(member_of(p), NULL, memory_order_relaxed);
     return true;
 }

@@ -13,6 +13,7 @@
  */
 #include "agent/agent_record.h"
 
+#include "agent/agent_filter.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_state.h"
 #include "agent/unwind_stack.h"
@@ -248,7 +249,9 @@ static void store(struct rtd_ledger *ledger, struct rtd_thread_state *state, con
         rtd_sample_make_room(ledger, (uintptr_t)block, &state->random);
         result = rtd_sample_insert(ledger, (uintptr_t)block, value);
     }
-    if (result == RTD_SAMPLE_REPLACED)
+    if (result == RTD_SAMPLE_STORED)
+        rtd_filter_add(block);
+    else if (result == RTD_SAMPLE_REPLACED)
         rtd_loss_add(ledger, RTD_LOSS_STALE_SAMPLES, 1);
     else if (result == RTD_SAMPLE_FULL)
         rtd_loss_add(ledger, RTD_LOSS_SAMPLES_NOT_STORED, 1);

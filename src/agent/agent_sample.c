@@ -9,6 +9,7 @@
  */
 #include "agent/agent_sample.h"
 
+#include "agent/agent_filter.h"
 #include "agent/agent_frame.h"
 #include "agent/agent_mark.h"
 #include "agent/agent_pool.h"
@@ -220,6 +221,7 @@ bool rtd_sample_forget(void *p)
         }
         return false;
     }
+    rtd_filter_remove(p);
     rtd_record_death(ledger, state, &value);
     return rtd_pool_keep(p, value.size);
 }
@@ -286,10 +288,12 @@ void *rtd_sample_realloc(void *p, size_t size, int hit)
             rtd_slack_show(p);
         q = rtd_real.realloc(p, size);
     }
-    if (had_sample && q == NULL && size != 0)
+    if (had_sample && q == NULL && size != 0) {
         (void)rtd_sample_insert(ledger, (uintptr_t)p, &old);
-    else if (had_sample)
+    } else if (had_sample) {
+        rtd_filter_remove(p);
         rtd_record_death(ledger, state, &old);
+    }
     if (sampling != NULL) {
         record_or_count(sampling, state, q, size, frame);
         rtd_record_leave(sampling, state, size);

@@ -29,11 +29,16 @@ struct slot {
     bool second; /* in the address's second bucket */
 };
 
+static uint32_t first_bucket(uint64_t address)
+{
+    return (uint32_t)(((address >> 4) * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - RTD_BUCKET_BITS));
+}
+
 static uint32_t second_bucket(uint64_t address)
 {
     const uint32_t other =
         (uint32_t)(((address >> 4) * UINT64_C(0xc2b2ae3d27d4eb4f)) >> (64 - RTD_BUCKET_BITS));
-    return other != rtd_sample_bucket(address) ? other : other ^ 1;
+    return other != first_bucket(address) ? other : other ^ 1;
 }
 
 static _Atomic uint64_t *address_at(struct rtd_ledger *ledger, struct slot slot)
@@ -62,7 +67,7 @@ static bool find_in(struct rtd_ledger *ledger, uint32_t bucket, uint64_t word, s
 
 static bool find(struct rtd_ledger *ledger, uint64_t address, struct slot *slot)
 {
-    const uint32_t first = rtd_sample_bucket(address);
+    const uint32_t first = first_bucket(address);
     slot->second = false;
     if (find_in(ledger, first, address, slot))
         return true;
@@ -138,7 +143,7 @@ static bool remove_at(struct rtd_ledger *ledger, struct slot slot, uint64_t addr
                                                  memory_order_acq_rel, RELAXED))
         return false;
     if (slot.second)
-        atomic_fetch_sub_explicit(&ledger->buckets[rtd_sample_bucket(address)].spilled, 1, RELAXED);
+        atomic_fetch_sub_explicit(&ledger->buckets[first_bucket(address)].spilled, 1, RELAXED);
     atomic_fetch_sub_explicit(&ledger->header.live_samples, 1, RELAXED);
     return true;
 }
@@ -156,7 +161,7 @@ enum rtd_sample_result rtd_sample_insert(struct rtd_ledger *ledger, uint64_t add
         live_bytes_add(ledger, weight, value->birth_ms);
         return RTD_SAMPLE_REPLACED;
     }
-    const uint32_t first = rtd_sample_bucket(address);
+    const uint32_t first = first_bucket(address);
     slot.second = false;
     if (!claim_in(ledger, first, &slot)) {
         slot.second = true;
@@ -215,7 +220,7 @@ static bool thin_one(struct rtd_ledger *ledger, struct slot slot, uint64_t limit
                         rtd_math_one_minus_exp_neg(size / value.interval);
     if (rtd_random_unit(random_state) <= keep)
         return false;
-    slot.second = slot.bucket != rtd_sample_bucket(address);
+    slot.second = slot.bucket != first_bucket(address);
     if (!remove_at(ledger, slot, address))
         return false;
     live_bytes_subtract(ledger, doubled);
@@ -250,7 +255,7 @@ void rtd_sample_make_room(struct rtd_ledger *ledger, uint64_t address, uint64_t 
 {
     unsigned removed = 0;
     /* Blocks much larger than their interval are kept until it has grown to their size. */
-    const uint32_t first = rtd_sample_bucket(address), second = second_bucket(address);
+    const uint32_t first = first_bucket(address), second = second_bucket(address);
     for (int doubling = 0; doubling < 32 && removed == 0; doubling++) {
         const uint64_t least =
             least_interval(ledger, second, least_interval(ledger, first, UINT32_MAX / 2));

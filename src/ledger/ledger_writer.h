@@ -62,22 +62,6 @@ enum rtd_sample_result {
 enum rtd_sample_result rtd_sample_insert(struct rtd_ledger *ledger, uint64_t address,
                                          const struct rtd_sample_value *value);
 
-/* The first of the two buckets in which the sample of an address may stand. */
-static inline uint32_t rtd_sample_bucket(uint64_t address)
-{
-    return (uint32_t)(((address >> 4) * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - RTD_BUCKET_BITS));
-}
-
-/* False: address is in no sample. True: rtd_sample_take() has to look. One cache line is read. */
-static inline bool rtd_sample_may_hold(const struct rtd_ledger *ledger, uint64_t address)
-{
-    const struct rtd_bucket *const bucket = &ledger->buckets[rtd_sample_bucket(address)];
-    bool found = atomic_load_explicit(&bucket->spilled, memory_order_relaxed) != 0;
-    for (unsigned i = 0; i < RTD_BUCKET_SLOTS; i++)
-        found |= atomic_load_explicit(&bucket->address[i], memory_order_relaxed) == address;
-    return found;
-}
-
 /* Removes the sample of address; false when there is none. At most one caller gets it. */
 bool rtd_sample_take(struct rtd_ledger *ledger, uint64_t address, struct rtd_sample_value *value);
 
