@@ -134,13 +134,11 @@ void *rtd_pool_take(size_t size)
     void *p = take(class);
     if (p == NULL)
         p = take_from_glibc(class);
-    /* A class spans 16 sizes, and another allocator may round within it. */
     if (p == NULL || rtd_real.malloc_usable_size(p) >= size)
         return p;
-    if (!rtd_pool_keep(p, size)) {
-        rtd_slack_show(p);
-        rtd_real.free(p);
-    }
+    /* A class spans 16 sizes, and another allocator may round within it. */
+    rtd_slack_show(p);
+    rtd_real.free(p);
     return NULL;
 }
 
