@@ -22,7 +22,7 @@
 #include "agent/agent_only.h"
 
 /* Zeroing a block this large by hand may touch pages that the allocator leaves untouched. */
-enum { LARGE_BYTES = 128 << 10 };
+enum { LARGE_BYTES = 128 << 10, LARGE_ALIGNMENT = 64 << 10 };
 
 static void record_or_count(struct rtd_ledger *ledger, struct rtd_thread_state *state,
                             const void *block, size_t size, struct rtd_unwind_frame frame)
@@ -37,13 +37,25 @@ static void record_or_count(struct rtd_ledger *ledger, struct rtd_thread_state *
 
 /* ---- allocation ---- */
 
+/*
+ * glibc cuts off what an aligned block leaves at its end and keeps a small rest in the thread's
+ * cache, where it stands between a large block and the heap's top: the block could not grow in
+ * place any more, and a program that grows one by realloc() in small steps would move it each time
+ * (1 GB resident for 24 MB). The rest of a large alignment is nearly always too large for the
+ * cache.
+ */
+static size_t alignment_for(size_t size)
+{
+    return size >= LARGE_BYTES ? (size_t)LARGE_ALIGNMENT : rtd_mark_alignment();
+}
+
 /* A marked block, or what the plain function gives when there is no room for a marked one. */
 static void *marked_malloc(size_t size)
 {
     const int saved = errno;
     void *p = rtd_pool_take(size);
     if (p == NULL)
-        p = rtd_real.memalign(rtd_mark_alignment(), size);
+        p = rtd_real.memalign(alignment_for(size), size);
     if (p != NULL) {
         rtd_slack_hide(p, size);
     } else {
@@ -101,7 +113,7 @@ static void *marked_calloc(size_t count, size_t size)
     const int saved = errno;
     void *p = rtd_pool_take(bytes);
     if (p == NULL)
-        p = rtd_real.memalign(rtd_mark_alignment(), bytes);
+        p = rtd_real.memalign(alignment_for(bytes), bytes);
     errno = saved;
     if (p == NULL)
         return rtd_real.calloc(count, size);
@@ -230,7 +242,7 @@ bool rtd_sample_forget(void *p)
 static void *move_to_mark(void *p, size_t size, size_t held)
 {
     const int saved = errno;
-    void *const marked = rtd_real.memalign(rtd_mark_alignment(), size);
+    void *const marked = rtd_real.memalign(alignment_for(size), size);
     errno = saved;
     if (marked == NULL)
         return NULL;
