@@ -11,7 +11,7 @@
  * that are known, each 0 (bad) to 1:
  *
  *   - of all allocations, those that are not tiny and gone at once (site mean below 1 KiB, freed
- *     within 4 ms): such ones cost more to allocate than they are used;
+ *     within 128 ms): such ones cost more to allocate than they are used;
  *   - of the anonymous resident memory, what live blocks explain: the rest is slack, fragmentation
  *     and what the allocator keeps (unknown without a snapshot);
  *   - 20 / the number of components that hold more than 1 % of the live bytes, at most 1.
