@@ -37,6 +37,15 @@ void gauntlet_check(bool holds, int line, const char *text);
 
 #define CHECK(condition) gauntlet_check((condition), __LINE__, #condition)
 
+/* The same of a condition without which the case cannot go on; ends the process. */
+void gauntlet_give_up(int line, const char *text) __attribute__((noreturn));
+
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            gauntlet_give_up(__LINE__, #condition);                                                \
+    } while (0)
+
 /* A measured figure, "name value", for the file named on the command line; never on stdout. */
 void gauntlet_figure(const char *name, long value);
 

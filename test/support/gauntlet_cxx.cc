@@ -69,7 +69,11 @@ int catch_many(int count)
 bool new_fails_as_it_should()
 {
     volatile std::size_t huge = static_cast<std::size_t>(-1) / 2 - 4096;
-    if (new (std::nothrow) char[huge] != nullptr)
+    /* Volatile, or the compiler may leave both calls out. */
+    char *volatile const refused = new (std::nothrow) char[huge];
+    const bool is_refused = refused == nullptr;
+    delete[] refused;
+    if (!is_refused)
         return false;
     try {
         std::unique_ptr<char[]> block(new char[huge]);

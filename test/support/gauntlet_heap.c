@@ -19,15 +19,15 @@ enum { ROUNDS = 200 };
 
 static void check_errno_kept(size_t size)
 {
-    void *p;
+    void *placed = NULL;
     errno = EILSEQ;
-    p = malloc(size);
+    void *p = malloc(size);
     CHECK(p != NULL && errno == EILSEQ);
-    p = realloc(p, size * 2);
-    CHECK(p != NULL && errno == EILSEQ);
-    p = reallocarray(p, 3, size);
-    CHECK(p != NULL && errno == EILSEQ);
-    free(p);
+    void *const doubled = realloc(p, size * 2);
+    CHECK(doubled != NULL && errno == EILSEQ);
+    void *const tripled = reallocarray(doubled, 3, size);
+    CHECK(tripled != NULL && errno == EILSEQ);
+    free(tripled);
     p = calloc(2, size);
     CHECK(p != NULL && errno == EILSEQ);
     free(p);
@@ -40,9 +40,9 @@ static void check_errno_kept(size_t size)
     p = valloc(size);
     CHECK(p != NULL && errno == EILSEQ);
     free(p);
-    CHECK(posix_memalign(&p, 128, size) == 0 && errno == EILSEQ);
-    CHECK(malloc_usable_size(p) >= size && errno == EILSEQ);
-    free(p);
+    CHECK(posix_memalign(&placed, 128, size) == 0 && errno == EILSEQ);
+    CHECK(malloc_usable_size(placed) >= size && errno == EILSEQ);
+    free(placed);
     free(NULL);
     CHECK(errno == EILSEQ);
 }
@@ -200,11 +200,11 @@ static int alignment_of_every_function(void)
         for (size_t alignment = 8; alignment <= 65536; alignment *= 2) {
             void *p = malloc(size);
             CHECK(is_aligned(p, size >= 16 ? 16 : 8));
-            p = realloc(p, size + 1);
-            CHECK(is_aligned(p, 16));
-            p = realloc(p, size * 3);
-            CHECK(is_aligned(p, 16));
-            free(p);
+            void *const larger = realloc(p, size + 1);
+            CHECK(is_aligned(larger, 16));
+            void *const tripled = realloc(larger, size * 3);
+            CHECK(is_aligned(tripled, 16));
+            free(tripled);
             p = memalign(alignment, size);
             CHECK(is_aligned(p, alignment));
             free(p);

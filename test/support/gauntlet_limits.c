@@ -95,7 +95,9 @@ static int address_space_limit(void)
         while (got < COUNT && (blocks[got] = malloc(1 << 20)) != NULL)
             got++;
         CHECK(got > 50 && got < 70 && errno == ENOMEM);
-        CHECK(calloc(1, gauntlet_hide(40 << 20)) == NULL && errno == ENOMEM);
+        void *const refused = calloc(1, gauntlet_hide(40 << 20));
+        CHECK(refused == NULL && errno == ENOMEM);
+        free(refused);
         while (got > 0)
             free(blocks[--got]);
         gauntlet_churn(2000, (uint64_t)round);

@@ -18,7 +18,7 @@ static int sparse_calloc(void)
     const size_t size = (size_t)1 << 30;
     const long before = gauntlet_status("VmRSS");
     unsigned char *const p = calloc(gauntlet_hide(size), 1);
-    CHECK(p != NULL);
+    REQUIRE(p != NULL);
     for (size_t i = 0; i < size; i += size / 16)
         CHECK(p[i] == 0);
     gauntlet_figure("rss_growth_kib", gauntlet_status("VmRSS") - before);
@@ -52,8 +52,10 @@ static int growth_to_512_mib(void)
     memset(p, 1, size);
     while (size < end) {
         const size_t next = size + size / 2 < end ? size + size / 2 : end;
-        p = realloc(p, next);
-        CHECK(p != NULL && p[0] == 1 && p[size - 1] == 1);
+        unsigned char *const larger = realloc(p, next);
+        REQUIRE(larger != NULL);
+        p = larger;
+        CHECK(p[0] == 1 && p[size - 1] == 1);
         memset(p + size, 1, next - size);
         size = next;
     }
@@ -69,7 +71,9 @@ static int growth_in_small_steps(void)
     unsigned char *p = NULL;
     free(malloc(gauntlet_hide(30 << 20)));
     for (size_t size = STEP; size <= END; size += STEP) {
-        p = realloc(p, size);
+        unsigned char *const larger = realloc(p, size);
+        REQUIRE(larger != NULL);
+        p = larger;
         memset(p + size - STEP, (int)(size / STEP), STEP);
     }
     for (size_t at = 0; at + STEP <= END; at += STEP)

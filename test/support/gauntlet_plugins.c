@@ -26,7 +26,7 @@ typedef void (*drop_fn)(void *p);
 static void *symbol(void *handle, const char *name)
 {
     void *const found = dlsym(handle, name);
-    CHECK(found != NULL);
+    REQUIRE(found != NULL);
     return found;
 }
 
@@ -37,7 +37,7 @@ static int plugin_comes_and_goes(void)
     void *padding[200];
     for (int i = 0; i < 200; i++) {
         void *const handle = dlopen(gauntlet_beside("gauntlet_plugin.so"), RTLD_NOW);
-        CHECK(handle != NULL);
+        REQUIRE(handle != NULL);
         const make_fn make = (make_fn)(uintptr_t)symbol(handle, "gauntlet_plugin_make");
         kept[i] = make(50 + (size_t)i, i % 7);
         CHECK(dlclose(handle) == 0);
@@ -58,7 +58,7 @@ static int plugin_comes_and_goes(void)
 static int deepbind_plugin(void)
 {
     void *const handle = dlopen(gauntlet_beside("gauntlet_plugin.so"), RTLD_NOW | RTLD_DEEPBIND);
-    CHECK(handle != NULL);
+    REQUIRE(handle != NULL);
     const make_fn make = (make_fn)(uintptr_t)symbol(handle, "gauntlet_plugin_make");
     const drop_fn drop = (drop_fn)(uintptr_t)symbol(handle, "gauntlet_plugin_drop");
     for (size_t i = 0; i < 2000; i++) {
@@ -77,8 +77,11 @@ static int failing_loader_calls(void)
     CHECK(dlopen("/nonexistent/plugin.so", RTLD_NOW) == NULL);
     printf("%s\n", dlerror());
     void *const handle = dlopen(NULL, RTLD_NOW);
-    CHECK(handle != NULL && dlsym(handle, "no_such_symbol_here") == NULL);
-    CHECK(strstr(dlerror(), "no_such_symbol_here") != NULL);
+    REQUIRE(handle != NULL);
+    CHECK(dlsym(handle, "no_such_symbol_here") == NULL);
+    const char *const message = dlerror();
+    REQUIRE(message != NULL);
+    CHECK(strstr(message, "no_such_symbol_here") != NULL);
     CHECK(dlclose(handle) == 0 && dlerror() == NULL);
     return 0;
 }

@@ -219,7 +219,7 @@ static void quick_handler(void)
 
 static int end_by_quick_exit(void)
 {
-    at_quick_exit(quick_handler);
+    CHECK(at_quick_exit(quick_handler) == 0);
     quick_exit(9);
 }
 

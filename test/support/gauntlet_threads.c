@@ -257,7 +257,7 @@ static void coroutine(int self)
     for (int turn = 0; turn < TURNS; turn++) {
         free(held);
         held = malloc((size_t)(self * 7 + turn) + 1);
-        gauntlet_churn(3, (uint64_t)(self + turn));
+        gauntlet_churn(3, (uint64_t)self + (uint64_t)turn);
         coroutine_sum += (unsigned long)self;
         swapcontext(&coroutines[self], &scheduler);
     }

@@ -31,6 +31,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include "../support/support_skip.h"
 #include "agent/unwind.h"
 #include "agent/unwind_stack.h"
 
@@ -588,8 +589,7 @@ static void walk_with_an_empty_cache_stays_within_its_stack_budget(void **state)
 {
     (void)state;
 #ifdef IS_INSTRUMENTED
-    /* Instrumented frames are larger; the agent itself is never built so. */
-    skip();
+    rtd_support_skip("instrumented frames are larger, and the agent is never built so");
 #endif
     painted = malloc(PAINTED_BYTES);
     getcontext(&coroutine_context);

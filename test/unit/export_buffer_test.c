@@ -15,10 +15,13 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "../support/support_skip.h"
 #include "export/export_buffer.h"
 
 #include <locale.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,11 +124,41 @@ static void numbers_are_short_and_read_back_the_same(void **state)
     assert_double(1.0 / 3, "0.3333333333333333");
 }
 
+/* Makes and sets a locale with a decimal comma, because none may be installed. */
+static bool set_made_locale(const char *folder)
+{
+    char command[600];
+
+    (void)snprintf(command, sizeof(command),
+                   "cd '%s' && printf 'LC_NUMERIC\ndecimal_point \",\"\nthousands_sep \"\"\n"
+                   "grouping -1\nEND LC_NUMERIC\n' >comma.src && "
+                   "localedef --force --inputfile=./comma.src ./comma >comma.log 2>&1; "
+                   "test -s comma/LC_NUMERIC",
+                   folder);
+    return system(command) == 0 && setenv("LOCPATH", folder, 1) == 0 &&
+           setlocale(LC_NUMERIC, "comma") != NULL;
+}
+
+static bool set_comma_locale(const char *folder)
+{
+    return setlocale(LC_NUMERIC, "de_DE.UTF-8") || setlocale(LC_NUMERIC, "fr_FR.UTF-8") ||
+           set_made_locale(folder);
+}
+
 static void numbers_keep_the_point_in_every_locale(void **state)
 {
+    const char *const parent = getenv("TMPDIR");
+    char folder[256], command[300];
     (void)state;
-    if (!setlocale(LC_NUMERIC, "de_DE.UTF-8") && !setlocale(LC_NUMERIC, "fr_FR.UTF-8"))
-        skip();
+
+    (void)snprintf(folder, sizeof(folder), "%s/export-XXXXXX", parent ? parent : P_tmpdir);
+    assert_non_null(mkdtemp(folder));
+    const bool is_set = set_comma_locale(folder);
+    (void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+    if (!is_set)
+        rtd_support_skip("no locale with a decimal comma, and localedef made none");
+    assert_string_equal(localeconv()->decimal_point, ",");
     assert_double(12.75, "12.75");
     setlocale(LC_NUMERIC, "C");
 }

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "../support/support_skip.h"
 #include "export/export_report.h"
 #include "export_sample.h"
 
@@ -99,7 +100,7 @@ static void promtool_complains_of_nothing_but_the_compatibility_name(void **stat
     (void)state;
 
     if (system("command -v promtool >/dev/null 2>&1") != 0)
-        skip();
+        rtd_support_skip("promtool is not installed");
     sample_init(&sample);
     for (unsigned i = 0; i < 2; i++) {
         char *const page = page_of(&sample.report);

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "../support/support_skip.h"
 #include "symbol/symbol_elf.h"
 
 static char directory[512];
@@ -107,7 +108,7 @@ static void a_static_program_cannot_be_preloaded(void **state)
 {
     (void)state;
     if (run("cc -static -o static plain.c 2>&1 && cc -static-pie -o static_pie plain.c 2>&1"))
-        skip();
+        rtd_support_skip("cc cannot link static programs");
     inspect("static");
     assert_int_equal(elf.kind, RTD_SYMBOL_ELF_PROGRAM);
     assert_true(elf.is_static);
@@ -133,7 +134,7 @@ static void a_sanitizer_is_seen_linked_and_built_in(void **state)
 {
     (void)state;
     if (run("cc -fsanitize=address -o asan plain.c 2>&1"))
-        skip();
+        rtd_support_skip("cc has no AddressSanitizer");
     inspect("asan");
     assert_true(elf.needs_asan);
     assert_false(elf.needs_tsan);
@@ -165,7 +166,7 @@ static void go_is_known_by_its_sections(void **state)
 {
     (void)state;
     if (run("echo x > note && objcopy --add-section .go.buildinfo=note plain go"))
-        skip();
+        rtd_support_skip("objcopy cannot add a section");
     inspect("go");
     assert_true(elf.is_go);
 }
@@ -281,6 +282,6 @@ int main(void)
     };
 
     if (system("cc --version >&2") != 0)
-        return 77;
+        return rtd_support_skip_program("no C compiler");
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
