@@ -4,13 +4,15 @@
  *
  * Runs in:    fuzzer
  * Threads:    one
- * Allocates:  two ledgers and an image, once
+ * Allocates:  two ledgers, an exact one and two images, once
  * Fails:      by crashing, which is the finding
  *
  * An input is a list of scribbles, 12 bytes each: where (32 bits) and what (64 bits), both
  * little-endian, put over a ledger with ordinary contents. A whole ledger as input would be four
- * megabytes in which a mutation nearly never meets anything.
+ * megabytes in which a mutation nearly never meets anything. With bit 31 of the place set the
+ * scribble goes to an exact ledger, bits 28 to 30 say to which of its tables.
  */
+#include "../test/support/support_exact.h"
 #include "../test/support/support_ledger.h"
 #include "ledger/ledger_validity.h"
 
@@ -21,7 +23,21 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 size_t rtd_fuzz_seed(unsigned index, uint8_t **out);
 
-enum { SCRIBBLE_BYTES = 12 };
+enum { SCRIBBLE_BYTES = 12, SCRIBBLES_MAX = 4096 };
+
+/* Where exact scribbles go: tables of the exact part, and how many of their first bytes. */
+static const struct {
+    uint64_t offset, size;
+} exact_places[8] = {
+    {0, 1 << 16},
+    {RTD_LEDGER_BYTES, 256},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, pcs), sizeof(uint64_t) * RTD_EXACT_PC_COUNT},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, nodes), sizeof(uint64_t) * RTD_EXACT_NODE_COUNT},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, site_keys), 8192},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, leaf_regions), 1 << 16},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, counters), 1 << 16},
+    {RTD_LEDGER_BYTES + offsetof(struct rtd_exact, shadow), 1 << 16},
+};
 
 static void require(bool condition)
 {
@@ -61,6 +77,53 @@ static void use_image(const struct rtd_image *image)
     }
 }
 
+/* The exact ledger is gigabytes of holes: it is put right again, not made anew. */
+struct undo {
+    uint64_t offset, before;
+};
+
+static void scribble_exact(unsigned char *ledger, uint32_t where, const uint8_t *value,
+                           struct undo *undo)
+{
+    const unsigned place = where >> 28 & 7;
+
+    undo->offset = exact_places[place].offset +
+                   (where & 0xfffffff) % (exact_places[place].size - sizeof(uint64_t));
+    memcpy(&undo->before, ledger + undo->offset, sizeof(undo->before));
+    memcpy(ledger + undo->offset, value, sizeof(undo->before));
+}
+
+static void run_exact(const uint8_t *data, size_t bytes)
+{
+    static struct rtd_support_exact *made;
+    static struct rtd_image *image;
+    static struct undo undo[SCRIBBLES_MAX];
+    size_t count = 0;
+
+    if (made == NULL) {
+        made = rtd_support_exact_new();
+        rtd_support_exact_fill(made, 1, 300);
+        image = rtd_image_new();
+        require(image != NULL);
+    }
+    unsigned char *const ledger = (unsigned char *)made->whole;
+    for (size_t at = 0; at + SCRIBBLE_BYTES <= bytes && count < SCRIBBLES_MAX;
+         at += SCRIBBLE_BYTES) {
+        uint32_t where;
+        memcpy(&where, data + at, sizeof(where));
+        if (where >> 31 != 0) {
+            scribble_exact(ledger, where, data + at + 4, &undo[count++]);
+        }
+    }
+    if (count != 0 && rtd_image_read_sparse(image, made->handle.ledger, made->handle.fd) == 0) {
+        require(rtd_image_blocks_read(image, made->handle.fd) == 0);
+        use_image(image);
+    }
+    while (count-- > 0) {
+        memcpy(ledger + undo[count].offset, &undo[count].before, sizeof(undo[count].before));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static struct rtd_ledger *ordinary, *ledger;
@@ -77,11 +140,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     for (size_t at = 0; at + SCRIBBLE_BYTES <= bytes; at += SCRIBBLE_BYTES) {
         uint32_t where;
         memcpy(&where, data + at, sizeof(where));
-        memcpy((char *)ledger + where % (RTD_LEDGER_BYTES - 8), data + at + 4, 8);
+        if (where >> 31 == 0) {
+            memcpy((char *)ledger + where % (RTD_LEDGER_BYTES - 8), data + at + 4, 8);
+        }
     }
     if (rtd_image_read(image, ledger) == 0) {
         use_image(image);
     }
+    run_exact(data, bytes);
     return 0;
 }
 
@@ -99,13 +165,18 @@ size_t rtd_fuzz_seed(unsigned index, uint8_t **out)
                                      RTD_OFF_SITES};
     const size_t size = SCRIBBLE_BYTES * (size_t)64;
 
-    if (index >= RTD_ARRAY_LENGTH(regions)) {
+    const unsigned exact = index - (unsigned)RTD_ARRAY_LENGTH(regions);
+    const bool is_exact = index >= RTD_ARRAY_LENGTH(regions);
+
+    if (is_exact && exact >= RTD_ARRAY_LENGTH(exact_places)) {
         return 0;
     }
     *out = calloc(1, size);
     require(*out != NULL);
     for (size_t i = 0; i < 64; i++) {
-        const uint32_t where = (uint32_t)(regions[index] + i * (index == 0 ? 8 : 184));
+        const uint32_t where =
+            is_exact ? UINT32_C(1) << 31 | exact << 28 | (uint32_t)(i * (exact == 1 ? 4 : 72))
+                     : (uint32_t)(regions[index] + i * (index == 0 ? 8 : 184));
         const uint64_t value = UINT64_C(0x0101010101010101) * i;
         memcpy(*out + i * SCRIBBLE_BYTES, &where, sizeof(where));
         memcpy(*out + i * SCRIBBLE_BYTES + 4, &value, sizeof(value));

@@ -10,6 +10,7 @@
  * Every input is read twice: as it is, and with the checksums put right, for otherwise nearly no
  * mutation would get behind them.
  */
+#include "../test/support/support_exact.h"
 #include "../test/support/support_ledger.h"
 #include "history/history_block.h"
 #include "history/history_recording.h"
@@ -117,7 +118,25 @@ static size_t load_file(const char *path, uint8_t **out)
     return (size_t)status.st_size;
 }
 
-/* Two seeds: one so small that nothing is compressed, and one with everything. */
+/* What exact mode writes: a whole state, changes, nodes, live blocks. */
+static void write_exact(struct rtd_recording_writer *writer, uint32_t id, unsigned events)
+{
+    struct rtd_support_exact *const made = rtd_support_exact_new();
+    struct rtd_process_record *const record = rtd_support_record_new(NULL, id);
+
+    record->image = rtd_image_new();
+    require(record->image != NULL);
+    for (uint64_t i = 0; i < 3; i++) {
+        rtd_support_exact_fill(made, i, events);
+        require(rtd_image_read_sparse(record->image, made->handle.ledger, made->handle.fd) == 0);
+        require(rtd_image_blocks_read(record->image, made->handle.fd) == 0);
+        require(rtd_recording_write(writer, record) > 0);
+    }
+    rtd_support_record_free(record);
+    rtd_support_exact_free(made);
+}
+
+/* Two seeds: one so small that little is compressed, and one with everything. */
 size_t rtd_fuzz_seed(unsigned index, uint8_t **out)
 {
     char path[] = P_tmpdir "/riptide-fuzz-XXXXXX";
@@ -139,6 +158,7 @@ size_t rtd_fuzz_seed(unsigned index, uint8_t **out)
         require(rtd_recording_write(writer, record) > 0);
         rtd_support_record_free(record);
     }
+    write_exact(writer, 2 + index, index == 0 ? 1 : 100);
     require(rtd_recording_write_symbols(writer, symbols) > 0);
     require(rtd_recording_finish(writer) == 0);
     rtd_recording_writer_close(writer);

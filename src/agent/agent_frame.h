@@ -16,11 +16,14 @@
  * __builtin_frame_address(0) makes the compiler keep a frame pointer in the using function; below
  * it the x86-64 ABI has the caller's frame pointer and the return address.
  */
-#define RTD_CALLER_FRAME()                                                                         \
+#define RTD_CALLER_FRAME() RTD_FRAME_ABOVE((const uintptr_t *)__builtin_frame_address(0))
+
+/* The same by the frame address of the function in question. */
+#define RTD_FRAME_ABOVE(base)                                                                      \
     ((struct rtd_unwind_frame){                                                                    \
-        .pc = ((const uintptr_t *)__builtin_frame_address(0))[1],                                  \
-        .sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t),                       \
-        .fp = ((const uintptr_t *)__builtin_frame_address(0))[0],                                  \
+        .pc = (base)[1],                                                                           \
+        .sp = (uintptr_t)((base) + 2),                                                             \
+        .fp = (base)[0],                                                                           \
     })
 
 #endif

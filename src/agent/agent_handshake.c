@@ -37,7 +37,7 @@ static long open_connection(const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t length = 0;
-    while (name[length] != '\0' && length < sizeof address.sun_path - 1) {
+    while (length < sizeof address.sun_path - 1 && name[length] != '\0') {
         address.sun_path[1 + length] = name[length];
         length++;
     }
@@ -82,19 +82,21 @@ static long receive_welcome(long fd, struct rtd_welcome *welcome, int *ledger_fd
         return -EPROTO;
     if (welcome->status != 0)
         return welcome->status < 0 ? welcome->status : -EPROTO;
-    return *ledger_fd >= 0 && welcome->ledger_bytes == sizeof(struct rtd_ledger) ? 0 : -EPROTO;
+    const uint64_t bytes = welcome->ledger_bytes;
+    const bool has_size = bytes == RTD_LEDGER_BYTES || bytes == RTD_LEDGER_EXACT_BYTES;
+    return *ledger_fd >= 0 && has_size ? 0 : -EPROTO;
 }
 
-static long map_ledger(int fd, struct rtd_ledger *place, struct rtd_ledger **out)
+static long map_ledger(int fd, uint64_t bytes, struct rtd_ledger *place, struct rtd_ledger **out)
 {
     const long flags = MAP_SHARED | (place != NULL ? MAP_FIXED : 0);
-    const long at = rtd_syscall(SYS_mmap, (long)place, sizeof(struct rtd_ledger),
-                                PROT_READ | PROT_WRITE, flags, fd, 0);
+    const long at =
+        rtd_syscall(SYS_mmap, (long)place, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (at < 0 && at > -4096)
         return at;
     *out = (struct rtd_ledger *)at;
     /* The ledger is no part of a core dump; it lives in the collector. */
-    rtd_syscall(SYS_madvise, at, sizeof(struct rtd_ledger), MADV_DONTDUMP, 0, 0, 0);
+    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_DONTDUMP, 0, 0, 0);
     return 0;
 }
 
@@ -141,7 +143,7 @@ int rtd_handshake(const char *name, enum rtd_hello_kind kind, struct rtd_ledger 
     if (result >= 0)
         result = receive_welcome(fd, &welcome, &ledger_fd);
     if (result >= 0)
-        result = map_ledger(ledger_fd, place, out);
+        result = map_ledger(ledger_fd, welcome.ledger_bytes, place, out);
     if (ledger_fd >= 0)
         rtd_syscall(SYS_close, ledger_fd, 0, 0, 0, 0, 0);
     rtd_syscall(SYS_close, fd, 0, 0, 0, 0, 0);

@@ -10,8 +10,8 @@
 #ifndef RTD_AGENT_HANDSHAKE_H
 #define RTD_AGENT_HANDSHAKE_H
 
+#include "ledger/ledger_exact.h"
 #include "ledger/ledger_handshake.h"
-#include "ledger/ledger_layout.h"
 
 #include <stdbool.h>
 

@@ -3,7 +3,7 @@
  * agent_hooks.c - the exported malloc family: fast paths only.
  *
  * Runs in:    agent, any thread, before any constructor and after any destructor
- * Threads:    no shared state but the pointers of rtd_real
+ * Threads:    no shared state but the pointers of rtd_route
  * Allocates:  what the program asked for
  * Fails:      as the real function does; errno is the real function's
  *
@@ -32,7 +32,7 @@ RTD_EXPORT void *malloc(size_t size)
 {
     if (COUNT_DOWN(size))
         return rtd_sample_malloc(size);
-    return rtd_real.malloc(size);
+    return rtd_route.malloc(size);
 }
 
 /*
@@ -51,7 +51,7 @@ static __attribute__((noinline)) void free_ours(void *p)
     if (rtd_sample_forget(p))
         return;
     rtd_slack_show(p);
-    rtd_real.free(p);
+    rtd_route.free(p);
 }
 
 static __attribute__((noinline)) void free_marked(void *p)
@@ -61,7 +61,7 @@ static __attribute__((noinline)) void free_marked(void *p)
     if (concerns_us(p))
         free_ours(p);
     else
-        rtd_real.free(p);
+        rtd_route.free(p);
 }
 
 RTD_EXPORT void free(void *p)
@@ -69,7 +69,7 @@ RTD_EXPORT void free(void *p)
     if (RTD_UNLIKELY(rtd_is_marked(p)))
         free_marked(p);
     else
-        rtd_real.free(p);
+        rtd_route.free(p);
 }
 
 RTD_EXPORT void cfree(void *p);
@@ -86,7 +86,7 @@ RTD_EXPORT void free_sized(void *p, size_t size)
             return;
         rtd_slack_show(p);
     }
-    rtd_real.free_sized(p, size);
+    rtd_route.free_sized(p, size);
 }
 
 RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
@@ -97,17 +97,17 @@ RTD_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
             return;
         rtd_slack_show(p);
     }
-    rtd_real.free_aligned_sized(p, alignment, size);
+    rtd_route.free_aligned_sized(p, alignment, size);
 }
 
 RTD_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
-        return rtd_real.calloc(count, size);
+        return rtd_route.calloc(count, size);
     if (COUNT_DOWN(bytes))
         return rtd_sample_calloc(count, size);
-    return rtd_real.calloc(count, size);
+    return rtd_route.calloc(count, size);
 }
 
 RTD_EXPORT void *realloc(void *p, size_t size)
@@ -116,21 +116,21 @@ RTD_EXPORT void *realloc(void *p, size_t size)
         return rtd_sample_realloc(p, size, 1);
     if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, size, 0);
-    return rtd_real.realloc(p, size);
+    return rtd_route.realloc(p, size);
 }
 
 RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
     if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
-        return rtd_real.reallocarray(p, count, size);
+        return rtd_route.reallocarray(p, count, size);
     if (COUNT_DOWN(bytes))
         return rtd_sample_realloc(p, bytes, 1);
     if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, bytes, 0);
     /* Not the real reallocarray(): glibc's calls realloc() through its PLT, which would count
      * these bytes twice. */
-    return rtd_real.realloc(p, bytes);
+    return rtd_route.realloc(p, bytes);
 }
 
 /* An alignment that the real function may refuse must reach it unchanged. */
@@ -142,41 +142,41 @@ static inline int is_power_of_two(size_t x)
 RTD_EXPORT void *memalign(size_t alignment, size_t size)
 {
     if (is_power_of_two(alignment) && COUNT_DOWN(size))
-        return rtd_sample_memalign(rtd_real.memalign, alignment, size);
-    return rtd_real.memalign(alignment, size);
+        return rtd_sample_memalign(rtd_route.memalign, alignment, size);
+    return rtd_route.memalign(alignment, size);
 }
 
 RTD_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
     if (is_power_of_two(alignment) && COUNT_DOWN(size))
-        return rtd_sample_memalign(rtd_real.aligned_alloc, alignment, size);
-    return rtd_real.aligned_alloc(alignment, size);
+        return rtd_sample_memalign(rtd_route.aligned_alloc, alignment, size);
+    return rtd_route.aligned_alloc(alignment, size);
 }
 
 RTD_EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
 {
     if (is_power_of_two(alignment) && alignment % sizeof(void *) == 0 && COUNT_DOWN(size))
         return rtd_sample_posix_memalign(out, alignment, size);
-    return rtd_real.posix_memalign(out, alignment, size);
+    return rtd_route.posix_memalign(out, alignment, size);
 }
 
 RTD_EXPORT void *valloc(size_t size)
 {
     if (COUNT_DOWN(size))
         return rtd_sample_valloc(size);
-    return rtd_real.valloc(size);
+    return rtd_route.valloc(size);
 }
 
 RTD_EXPORT void *pvalloc(size_t size)
 {
     if (COUNT_DOWN(size))
         return rtd_sample_pvalloc(size);
-    return rtd_real.pvalloc(size);
+    return rtd_route.pvalloc(size);
 }
 
 RTD_EXPORT size_t malloc_usable_size(void *p)
 {
     if (RTD_UNLIKELY(rtd_is_marked(p)))
         return rtd_slack_usable(p);
-    return rtd_real.malloc_usable_size(p);
+    return rtd_route.malloc_usable_size(p);
 }

@@ -18,6 +18,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 
 #include "agent/agent_only.h"
@@ -262,22 +263,63 @@ static int first_dlclose(void *handle)
     return rtd_real.dlclose(handle);
 }
 
-struct rtd_real rtd_real = {
-    .malloc = first_malloc,
-    .free = first_free,
-    .calloc = first_calloc,
-    .realloc = first_realloc,
-    .reallocarray = first_reallocarray,
-    .memalign = first_memalign,
-    .aligned_alloc = first_aligned_alloc,
-    .posix_memalign = first_posix_memalign,
-    .valloc = first_valloc,
-    .pvalloc = first_pvalloc,
-    .malloc_usable_size = first_usable_size,
-    .free_sized = first_free_sized,
-    .free_aligned_sized = first_free_aligned_sized,
-    .dlclose = first_dlclose,
-};
+static void *first_mmap(void *address, size_t length, int protection, int flags, int fd,
+                        int64_t offset)
+{
+    rtd_real_resolve();
+    return rtd_real.mmap(address, length, protection, flags, fd, offset);
+}
+
+static int first_munmap(void *address, size_t length)
+{
+    rtd_real_resolve();
+    return rtd_real.munmap(address, length);
+}
+
+/* Called with the fifth argument under the flags that agent_maps.c knows; else nobody looks. */
+static void *first_mremap(void *address, size_t old_length, size_t length, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    void *const new_address = va_arg(arguments, void *);
+    va_end(arguments);
+    rtd_real_resolve();
+    return rtd_real.mremap(address, old_length, length, flags, new_address);
+}
+
+static int first_brk(void *end)
+{
+    rtd_real_resolve();
+    return rtd_real.brk(end);
+}
+
+static void *first_sbrk(intptr_t increment)
+{
+    rtd_real_resolve();
+    return rtd_real.sbrk(increment);
+}
+
+static int first_mlockall(int flags)
+{
+    rtd_real_resolve();
+    return rtd_real.mlockall(flags);
+}
+
+/* Each leads to a function that resolves them all and calls on. */
+#define FIRST_CALLS                                                                                \
+    {                                                                                              \
+        .malloc = first_malloc, .free = first_free, .calloc = first_calloc,                        \
+        .realloc = first_realloc, .reallocarray = first_reallocarray, .memalign = first_memalign,  \
+        .aligned_alloc = first_aligned_alloc, .posix_memalign = first_posix_memalign,              \
+        .valloc = first_valloc, .pvalloc = first_pvalloc, .malloc_usable_size = first_usable_size, \
+        .free_sized = first_free_sized, .free_aligned_sized = first_free_aligned_sized,            \
+        .dlclose = first_dlclose, .mmap = first_mmap, .mmap64 = first_mmap,                        \
+        .munmap = first_munmap, .mremap = first_mremap, .brk = first_brk, .sbrk = first_sbrk,      \
+        .mlockall = first_mlockall,                                                                \
+    }
+
+struct rtd_real rtd_real = FIRST_CALLS;
+struct rtd_real rtd_route = FIRST_CALLS;
 
 #define NEXT(name)                                                                                 \
     {                                                                                              \
@@ -302,6 +344,13 @@ static const struct {
     NEXT(free_sized),
     NEXT(free_aligned_sized),
     NEXT(dlclose),
+    NEXT(mmap),
+    NEXT(mmap64),
+    NEXT(munmap),
+    NEXT(mremap),
+    NEXT(brk),
+    NEXT(sbrk),
+    NEXT(mlockall),
 };
 
 /* The object behind this one that defines malloc. */
@@ -342,6 +391,7 @@ void rtd_real_resolve(void)
         rtd_real.free_sized = fallback_free_sized;
     if (rtd_real.free_aligned_sized == first_free_aligned_sized)
         rtd_real.free_aligned_sized = fallback_free_aligned_sized;
+    rtd_route = rtd_real;
 }
 
 const void *rtd_real_malloc_module(void)

@@ -30,11 +30,25 @@ struct rtd_real {
     void (*free_sized)(void *, size_t);
     void (*free_aligned_sized)(void *, size_t, size_t);
     int (*dlclose)(void *);
+    void *(*mmap)(void *, size_t, int, int, int, int64_t);
+    void *(*mmap64)(void *, size_t, int, int, int, int64_t);
+    int (*munmap)(void *, size_t);
+    void *(*mremap)(void *, size_t, size_t, int, ...);
+    int (*brk)(void *);
+    void *(*sbrk)(intptr_t);
+    int (*mlockall)(int);
 };
 
 extern struct rtd_real rtd_real __attribute__((visibility("hidden")));
 
-/* Fills rtd_real. Idempotent; any thread, any time after the loader relocated this object. */
+/*
+ * Where the hooks lead when an allocation is not sampled: the real functions, or in exact mode
+ * those of agent_exact.c, which see the program's frame because the hooks jump.
+ */
+extern struct rtd_real rtd_route __attribute__((visibility("hidden")));
+
+/* Fills rtd_real, and rtd_route with the same. Idempotent until exact mode begins; any thread, any
+ * time after the loader relocated this object. */
 void rtd_real_resolve(void);
 
 /* True when the program's own calls of malloc reach this agent (nothing before it defines it). */

@@ -39,11 +39,10 @@ __thread struct rtd_thread_state rtd_thread_state;
 static uintptr_t scratch_pcs[SCRATCH_COUNT][RTD_FRAME_MAX];
 static _Atomic uint32_t scratch_taken[SCRATCH_COUNT];
 
-/* The ledger to write to, or NULL: no ledger yet, none any more, or a child without one. */
 struct rtd_ledger *rtd_record_ledger(void)
 {
     /* Acquire pairs with the release in agent_start.c: the ledger is mapped and checked. */
-    if (rtd_agent.page == NULL ||
+    if (rtd_agent.page == NULL || rtd_agent.is_exact ||
         atomic_load_explicit(&rtd_agent.page->ready, memory_order_acquire) == 0)
         return NULL;
     return rtd_agent.ledger;
@@ -178,9 +177,8 @@ static uint32_t insert_stack(struct rtd_ledger *ledger, const uintptr_t *pcs, un
     return node;
 }
 
-/* Id of the stack that frame begins, 0 when it could not be taken. */
-static uint32_t take_stack(struct rtd_ledger *ledger, struct rtd_thread_state *state,
-                           struct rtd_unwind_frame frame)
+uint32_t rtd_record_stack(struct rtd_ledger *ledger, struct rtd_thread_state *state,
+                          struct rtd_unwind_frame frame)
 {
     const uint32_t index = claim_scratch(state->tid);
     uint32_t stack = 0;
@@ -270,16 +268,16 @@ void rtd_record_birth(struct rtd_ledger *ledger, struct rtd_thread_state *state,
                       size_t size, struct rtd_unwind_frame frame)
 {
     const uint32_t now_ms = (uint32_t)atomic_load_explicit(&ledger->header.clock_ms, RELAXED);
-    const uint32_t site = rtd_site_insert(ledger, take_stack(ledger, state, frame), state->tag);
+    const uint32_t site =
+        rtd_site_insert(ledger, rtd_record_stack(ledger, state, frame), state->tag);
     const struct rtd_site_event event = {size, state->interval, now_ms, 0};
     struct rtd_sample_value value = {size, state->interval, site, state->tid, now_ms};
-    struct rtd_thread *const own = own_block(ledger, state);
 
     rtd_site_birth(ledger, site, &event);
     store(ledger, state, block, &value);
     atomic_fetch_add_explicit(&ledger->header.samples, 1, RELAXED);
-    if (own != NULL)
-        bump(&own->sampled, 1);
+    if (state->block < RTD_THREAD_COUNT)
+        bump(&ledger->threads[state->block].sampled, 1);
     limit_rate(&ledger->header);
 }
 

@@ -13,7 +13,10 @@
 #include "agent/agent_state.h"
 #include "agent/unwind.h"
 
-/* The ledger to write to, or NULL: no ledger yet, none any more, or a child without one. */
+/*
+ * The ledger to sample into, or NULL: no ledger yet, none any more, a child without one, or one of
+ * exact mode, where nothing is sampled.
+ */
 struct rtd_ledger *rtd_record_ledger(void);
 
 /*
@@ -28,6 +31,13 @@ void rtd_record_leave(struct rtd_ledger *ledger, struct rtd_thread_state *state,
 /* Between enter and leave: lists the marked block with its stack and tag. */
 void rtd_record_birth(struct rtd_ledger *ledger, struct rtd_thread_state *state, const void *block,
                       size_t size, struct rtd_unwind_frame frame);
+
+/*
+ * Id of the stack that frame begins, 0 when it could not be taken (counted). The caller has muted
+ * this thread: state->guard is set.
+ */
+uint32_t rtd_record_stack(struct rtd_ledger *ledger, struct rtd_thread_state *state,
+                          struct rtd_unwind_frame frame);
 
 /* Counts the end of a sample that was taken out of the table. */
 void rtd_record_death(struct rtd_ledger *ledger, const struct rtd_thread_state *state,

@@ -73,7 +73,7 @@ void *rtd_sample_malloc(size_t size)
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
     if (ledger == NULL)
-        return rtd_real.malloc(size);
+        return rtd_route.malloc(size);
     void *const p = marked_malloc(size);
     record_or_count(ledger, state, p, size, frame);
     rtd_record_leave(ledger, state, size);
@@ -131,7 +131,7 @@ void *rtd_sample_calloc(size_t count, size_t size)
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, count * size, frame.sp);
     if (ledger == NULL)
-        return rtd_real.calloc(count, size);
+        return rtd_route.calloc(count, size);
     void *const p = marked_calloc(count, size);
     record_or_count(ledger, state, p, count * size, frame);
     rtd_record_leave(ledger, state, count * size);
@@ -173,7 +173,7 @@ int rtd_sample_posix_memalign(void **out, size_t alignment, size_t size)
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
     if (ledger == NULL)
-        return rtd_real.posix_memalign(out, alignment, size);
+        return rtd_route.posix_memalign(out, alignment, size);
     int result = rtd_real.posix_memalign(out, marked_alignment(alignment), size);
     if (result != 0)
         result = rtd_real.posix_memalign(out, alignment, size);
@@ -190,11 +190,11 @@ void *rtd_sample_valloc(size_t size)
     struct rtd_thread_state *const state = &rtd_thread_state;
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
+    if (ledger == NULL)
+        return rtd_route.valloc(size);
     void *const p = rtd_real.valloc(size);
-    if (ledger != NULL) {
-        record_or_count(ledger, state, p, size, frame);
-        rtd_record_leave(ledger, state, size);
-    }
+    record_or_count(ledger, state, p, size, frame);
+    rtd_record_leave(ledger, state, size);
     return p;
 }
 
@@ -203,11 +203,11 @@ void *rtd_sample_pvalloc(size_t size)
     struct rtd_thread_state *const state = &rtd_thread_state;
     const struct rtd_unwind_frame frame = RTD_CALLER_FRAME();
     struct rtd_ledger *const ledger = rtd_record_enter(state, size, frame.sp);
+    if (ledger == NULL)
+        return rtd_route.pvalloc(size);
     void *const p = rtd_real.pvalloc(size);
-    if (ledger != NULL) {
-        record_or_count(ledger, state, p, size, frame);
-        rtd_record_leave(ledger, state, size);
-    }
+    record_or_count(ledger, state, p, size, frame);
+    rtd_record_leave(ledger, state, size);
     return p;
 }
 
@@ -288,9 +288,10 @@ void *rtd_sample_realloc(void *p, size_t size, int hit)
     struct rtd_ledger *const sampling = hit ? rtd_record_enter(state, size, frame.sp) : NULL;
     struct rtd_ledger *const ledger = sampling != NULL ? sampling : rtd_record_ledger();
     struct rtd_sample_value old;
+    if (ledger == NULL)
+        return rtd_route.realloc(p, size);
     const bool is_old_marked = p != NULL && rtd_is_marked(p);
-    const bool had_sample =
-        ledger != NULL && is_old_marked && rtd_sample_take(ledger, (uintptr_t)p, &old);
+    const bool had_sample = is_old_marked && rtd_sample_take(ledger, (uintptr_t)p, &old);
     void *q;
 
     if (sampling != NULL) {

@@ -9,6 +9,7 @@
  *
  * There is no destructor and no exit handler: what was recorded is already in the ledger.
  */
+#include "agent/agent_exact.h"
 #include "agent/agent_handshake.h"
 #include "agent/agent_mark.h"
 #include "agent/agent_modules.h"
@@ -51,7 +52,7 @@ static void remember_socket_name(void)
         if (variable[i] != '\0')
             continue;
         text += i;
-        for (i = 0; text[i] != '\0' && i < SOCKET_NAME_BYTES - 1; i++)
+        for (i = 0; i < SOCKET_NAME_BYTES - 1 && text[i] != '\0'; i++)
             socket_name[i] = text[i];
         socket_name[i] = '\0';
         return;
@@ -74,8 +75,9 @@ static struct rtd_private_page *map_private_page(void)
 
 static enum rtd_agent_reason reason_against_recording(const struct rtd_ledger *ledger)
 {
-    if (ledger->header.magic != RTD_LEDGER_MAGIC || ledger->header.version != RTD_LEDGER_VERSION ||
-        ledger->header.total_bytes != sizeof(struct rtd_ledger))
+    const struct rtd_header *const header = &ledger->header;
+    if (header->magic != RTD_LEDGER_MAGIC || header->version != RTD_LEDGER_VERSION ||
+        header->total_bytes != rtd_ledger_bytes(header->mode))
         return RTD_REASON_VERSION;
     if (!rtd_real_is_interposed())
         return RTD_REASON_NOT_INTERPOSED;
@@ -106,6 +108,9 @@ static void begin(struct rtd_ledger *ledger, enum rtd_hello_kind kind)
     if (reason != RTD_REASON_NONE)
         return;
     rtd_agent.epoch++;
+    rtd_agent.is_exact = header->mode == RTD_MODE_EXACT;
+    if (rtd_agent.is_exact)
+        rtd_exact_begin(ledger);
     /* Release pairs with current_ledger() in agent_sample.c. */
     atomic_store_explicit(&rtd_agent.page->ready, rtd_agent.epoch, memory_order_release);
 }
@@ -137,7 +142,10 @@ static void in_child(void)
     atomic_store_explicit(&fresh->header.tag_count,
                           atomic_load_explicit(&parent->header.tag_count, memory_order_relaxed),
                           memory_order_relaxed);
-    const long at = rtd_syscall(SYS_mremap, (long)fresh, sizeof *fresh, sizeof *fresh,
+    const long bytes = (long)fresh->header.total_bytes;
+    if (fresh->header.total_bytes != parent->header.total_bytes)
+        return;
+    const long at = rtd_syscall(SYS_mremap, (long)fresh, bytes, bytes,
                                 MREMAP_MAYMOVE | MREMAP_FIXED, (long)parent, 0);
     if (at < 0 && at > -4096)
         return;
@@ -203,9 +211,10 @@ RTD_EXPORT int dlclose(void *handle)
     rtd_unwind_flush();
     const int result = rtd_real.dlclose(handle);
     const int saved = errno;
-    rtd_unwind_flush();
     if (is_recording())
         rtd_modules_closed(rtd_agent.ledger);
+    /* Last, so that no stack of the generation before stays in the cache of exact mode. */
+    rtd_unwind_flush();
     errno = saved;
     return result;
 }

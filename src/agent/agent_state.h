@@ -13,7 +13,7 @@
  *                          the thread and tests again (no allocation is sampled by construction)
  *   counting down       -> size + 1 per allocation; a borrow enters the slow path: a sample
  *   RTD_LEFT_GUARDED    -> inside a slow path: no signal handler allocates that much
- *   RTD_LEFT_MUTED      -> in a process without a ledger: never borrows
+ *   RTD_LEFT_MUTED      -> in a process without a ledger, and in exact mode: never borrows
  *
  * While a slow path runs, `guard` holds its stack pointer. A guard whose stack pointer lies below
  * the current one belongs to a slow path that was left by longjmp; it is repaired by the next
@@ -23,23 +23,38 @@
 #ifndef RTD_AGENT_STATE_H
 #define RTD_AGENT_STATE_H
 
+#include "ledger/ledger_exact.h"
 #include "ledger/ledger_writer.h"
+
+#include <stdbool.h>
 
 #define RTD_LEFT_MUTED   (UINT64_C(1) << 62)
 #define RTD_LEFT_GUARDED (UINT64_C(1) << 28)
 
 /* Initial-exec TLS; at most 64 bytes (see the assertion). */
 struct rtd_thread_state {
-    uint64_t left;     /* bytes to the next sample */
-    uint64_t drawn;    /* what left was when last drawn; in a slow path, the bytes counted down */
-    uint64_t random;   /* splitmix64 state */
-    uintptr_t guard;   /* stack pointer of the slow path under way, 0 = none */
-    uint32_t interval; /* mean of the draw in left, in bytes */
-    uint32_t tag;      /* component/operation in force */
-    uint32_t block;    /* index of this thread's block in the ledger, or RTD_NONE */
-    uint32_t tid;
-    uint32_t scratch; /* 1 + index of the scratch buffer held, 0 = none */
-    uint32_t ready;   /* set up for the ledger of this epoch; 0 = not yet */
+    uint64_t left;       /* bytes to the next sample */
+    uintptr_t guard;     /* stack pointer of the slow path under way, 0 = none */
+    uint32_t tag;        /* component/operation in force */
+    uint32_t block;      /* index of this thread's block in the ledger, or RTD_NONE */
+    uint32_t ready;      /* set up for the ledger of this epoch; 0 = not yet */
+    uint32_t stack_span; /* exact: [stack_high - stack_span, stack_high) is this thread's stack */
+    union {
+        struct { /* sampling mode */
+            /* What left was when last drawn; in a slow path, the bytes counted down. */
+            uint64_t drawn;
+            uint64_t random;   /* splitmix64 state */
+            uint32_t interval; /* mean of the draw in left, in bytes */
+            uint32_t tid;
+            uint32_t scratch; /* 1 + index of the scratch buffer held, 0 = none */
+        };
+        struct {                                /* exact mode */
+            struct rtd_exact_counter *counters; /* this thread's, by site */
+            struct rtd_exact_thread *own;       /* the same index, or the shared one's */
+            uintptr_t last;                     /* the block of the last allocation */
+            uintptr_t stack_high;               /* end of the thread's stack; 0 = not known */
+        };
+    };
 };
 RTD_STATIC_ASSERT(sizeof(struct rtd_thread_state) <= 64, "TLS budget");
 
@@ -56,6 +71,7 @@ struct rtd_agent {
     struct rtd_private_page *page; /* NULL before the constructor ran */
     struct rtd_ledger *ledger;     /* one address for the life of the process and its children */
     uint32_t epoch;                /* counts the ledgers this process image has had */
+    bool is_exact;                 /* the ledger's mode; agent_exact.c records */
 };
 
 extern struct rtd_agent rtd_agent __attribute__((visibility("hidden")));

@@ -89,12 +89,13 @@ static int apply(struct machine *machine, uint8_t op)
     if (!is_constant(&right) || left->is_deref) {
         return -ENOTSUP;
     }
+    if (op != OP_PLUS && op != OP_MINUS && !is_constant(left)) {
+        return -ENOTSUP;
+    }
     if (op == OP_PLUS) {
         left->offset = (int64_t)(a + b);
     } else if (op == OP_MINUS) {
         left->offset = (int64_t)(a - b);
-    } else if (!is_constant(left)) {
-        return -ENOTSUP;
     } else if (op == OP_AND) {
         left->offset = (int64_t)(a & b);
     } else if (op == OP_GE) {

@@ -137,6 +137,22 @@ struct rtd_unwind_bounds rtd_unwind_stack_bounds(uintptr_t sp)
     return bounds;
 }
 
+bool rtd_unwind_stack_own(uintptr_t sp, struct rtd_unwind_bounds *bounds)
+{
+    const uintptr_t self = control_block();
+
+    if (is_on_main_stack(sp)) {
+        const uintptr_t end = (uintptr_t)__libc_stack_end;
+        *bounds = (struct rtd_unwind_bounds){end - main_reach_bytes, end};
+        return true;
+    }
+    if (is_on_thread_stack(sp, self)) {
+        *bounds = (struct rtd_unwind_bounds){word_at(self, block_offset_bytes), self};
+        return true;
+    }
+    return false;
+}
+
 uint32_t rtd_unwind_thread_id(void)
 {
     return tid_offset_bytes == 0 ? 0 : half_at(control_block(), tid_offset_bytes);

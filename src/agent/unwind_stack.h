@@ -12,6 +12,8 @@
 
 #include "agent/unwind.h"
 
+#include <stdbool.h>
+
 /*
  * Called once at start-up in the first thread, before rtd_unwind_stack_bounds(). stack_limit_bytes
  * is RLIMIT_STACK as read at start (RLIM_INFINITY is capped inside).
@@ -24,6 +26,12 @@ void rtd_unwind_stack_init(uintptr_t stack_limit_bytes);
  * up to the end of the page that sp stands in (coroutines, signal stacks).
  */
 struct rtd_unwind_bounds rtd_unwind_stack_bounds(uintptr_t sp);
+
+/*
+ * Whether sp stands on the calling thread's own stack or the main stack, and the range in which
+ * any other sp would: from there up to high all memory is readable.
+ */
+bool rtd_unwind_stack_own(uintptr_t sp, struct rtd_unwind_bounds *bounds);
 
 /* The calling thread's kernel thread id without a syscall; 0 when it cannot be read. */
 uint32_t rtd_unwind_thread_id(void);

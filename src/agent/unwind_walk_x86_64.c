@@ -21,53 +21,34 @@
 
 #include "agent/unwind.h"
 #include "agent/unwind_cache.h"
+#include "agent/unwind_step.h"
 
 #define MAX_FRAME_BYTES (UINT64_C(1) << 20)
 #define PC_LIMIT        (UINT64_C(1) << RTD_UNWIND_PC_BITS)
-
-/* An address that no check of a slot lets pass. */
-#define LOST_SLOT 1
+#define LOST_SLOT       RTD_UNWIND_LOST_SLOT
 
 /* Offsets of rbp, rsp and rip in the ucontext that the kernel leaves at rsp. */
 enum { UCONTEXT_RBP_BYTES = 120, UCONTEXT_RSP_BYTES = 160, UCONTEXT_RIP_BYTES = 168 };
-
-/* What a step moves. The fields are the hot loop's locals; it lends them to rare_step(). */
-struct walk {
-    struct rtd_unwind_bounds bounds;
-    uintptr_t sp;
-    uintptr_t key;      /* the cache's key of the frame at sp: pc, or pc + 1 when interrupted */
-    uintptr_t fp_slot;  /* where the frame's rbp is saved; 0 = fp_value is it */
-    uintptr_t fp_value; /* rbp while no frame has saved it */
-    uint64_t generation;
-};
-
-enum step {
-    STEP_CALL,   /* sp is the CFA, the next pc lies below it */
-    STEP_SIGNAL, /* sp and key are those of the interrupted frame */
-    STEP_COMPLETE,
-    STEP_NO_RULE,
-    STEP_BOUNDS,
-};
 
 static uintptr_t load_word(uintptr_t address)
 {
     return *(const uintptr_t *)address;
 }
 
-static bool is_readable(const struct walk *walk, uintptr_t address)
+static bool is_readable(const struct rtd_unwind_walk *walk, uintptr_t address)
 {
     return (address & 7) == 0 && address >= walk->bounds.low && address < walk->bounds.high &&
            walk->bounds.high - address >= sizeof(uintptr_t);
 }
 
 /* Whether sp may become cfa: upwards, in bounds and not too far. */
-static bool is_next(const struct walk *walk, uintptr_t cfa)
+static bool is_next(const struct rtd_unwind_walk *walk, uintptr_t cfa)
 {
     return (cfa & 7) == 0 && cfa > walk->sp && cfa <= walk->bounds.high &&
            cfa - walk->sp <= MAX_FRAME_BYTES;
 }
 
-static bool load_fp(const struct walk *walk, uintptr_t *fp)
+bool rtd_unwind_step_fp(const struct rtd_unwind_walk *walk, uintptr_t *fp)
 {
     if (walk->fp_slot == 0) {
         *fp = walk->fp_value;
@@ -80,10 +61,11 @@ static bool load_fp(const struct walk *walk, uintptr_t *fp)
     return true;
 }
 
-static enum step move_to(struct walk *walk, uintptr_t cfa, int64_t rbp_words, int64_t lost_words)
+static enum rtd_unwind_step move_to(struct rtd_unwind_walk *walk, uintptr_t cfa, int64_t rbp_words,
+                                    int64_t lost_words)
 {
     if (!is_next(walk, cfa)) {
-        return STEP_BOUNDS;
+        return RTD_UNWIND_STEP_BOUNDS;
     }
     if (rbp_words == lost_words) {
         walk->fp_slot = LOST_SLOT;
@@ -91,61 +73,62 @@ static enum step move_to(struct walk *walk, uintptr_t cfa, int64_t rbp_words, in
         walk->fp_slot = cfa + (uint64_t)rbp_words * 8;
     }
     walk->sp = cfa;
-    return STEP_CALL;
+    return RTD_UNWIND_STEP_CALL;
 }
 
-static enum step step_rbp(struct walk *walk, uint64_t entry)
+static enum rtd_unwind_step step_rbp(struct rtd_unwind_walk *walk, uint64_t entry)
 {
     uintptr_t fp;
 
-    if (!load_fp(walk, &fp)) {
-        return STEP_BOUNDS;
+    if (!rtd_unwind_step_fp(walk, &fp)) {
+        return RTD_UNWIND_STEP_BOUNDS;
     }
     return move_to(walk, fp + rtd_unwind_entry_cfa_words(entry) * 8,
                    rtd_unwind_entry_rbp_words(entry), RTD_UNWIND_RBP_LOST_WORDS);
 }
 
 /* A frame that aligned its stack: gcc keeps the CFA in memory below rbp, the old rbp at rbp. */
-static enum step step_deref(struct walk *walk, uint64_t entry)
+static enum rtd_unwind_step step_deref(struct rtd_unwind_walk *walk, uint64_t entry)
 {
     uintptr_t fp;
 
-    if (!load_fp(walk, &fp)) {
-        return STEP_BOUNDS;
+    if (!rtd_unwind_step_fp(walk, &fp)) {
+        return RTD_UNWIND_STEP_BOUNDS;
     }
     const uintptr_t slot = fp + (uint64_t)rtd_unwind_entry_signed_cfa_words(entry) * 8;
     if (!is_readable(walk, slot) || slot < walk->sp) {
-        return STEP_BOUNDS;
+        return RTD_UNWIND_STEP_BOUNDS;
     }
-    const enum step step = move_to(walk, load_word(slot), 0, RTD_UNWIND_RBP_LOST_WORDS);
+    const enum rtd_unwind_step step = move_to(walk, load_word(slot), 0, RTD_UNWIND_RBP_LOST_WORDS);
     walk->fp_slot = rtd_unwind_entry_rbp_words(entry) == RTD_UNWIND_RBP_AT_RBP / 8 ? fp : LOST_SLOT;
     return step;
 }
 
-static enum step step_signal(struct walk *walk)
+static enum rtd_unwind_step step_signal(struct rtd_unwind_walk *walk)
 {
     if (!is_readable(walk, walk->sp + UCONTEXT_RIP_BYTES)) {
-        return STEP_BOUNDS;
+        return RTD_UNWIND_STEP_BOUNDS;
     }
     const uintptr_t sp = load_word(walk->sp + UCONTEXT_RSP_BYTES);
     const uintptr_t pc = load_word(walk->sp + UCONTEXT_RIP_BYTES);
     if (!is_next(walk, sp)) {
-        return STEP_BOUNDS;
+        return RTD_UNWIND_STEP_BOUNDS;
     }
     walk->fp_slot = walk->sp + UCONTEXT_RBP_BYTES;
     walk->sp = sp;
     walk->key = pc + 1;
-    return STEP_SIGNAL;
+    return RTD_UNWIND_STEP_SIGNAL;
 }
 
-/* Every step but the most frequent one. first is the entry at way 0, which may be another pc's. */
-__attribute__((noinline)) static enum step rare_step(struct walk *walk, uint64_t first)
+/* Every step but the most frequent one. */
+enum rtd_unwind_step rtd_unwind_step(struct rtd_unwind_walk *walk, uint64_t first)
 {
     const bool is_here =
         (first & RTD_UNWIND_KEY_MASK) == rtd_unwind_cache_head(walk->key, walk->generation) &&
         rtd_unwind_entry_kind(first) != RTD_UNWIND_KIND_EMPTY;
     const uint64_t entry = is_here ? first : rtd_unwind_cache_find(walk->key, walk->generation);
 
+    walk->entry = entry;
     switch (rtd_unwind_entry_kind(entry)) {
     case RTD_UNWIND_KIND_RSP:
         return move_to(walk, walk->sp + rtd_unwind_entry_cfa_words(entry) * 8,
@@ -160,20 +143,20 @@ __attribute__((noinline)) static enum step rare_step(struct walk *walk, uint64_t
     case RTD_UNWIND_KIND_SIGNAL:
         return step_signal(walk);
     case RTD_UNWIND_KIND_END:
-        return STEP_COMPLETE;
+        return RTD_UNWIND_STEP_COMPLETE;
     case RTD_UNWIND_KIND_EMPTY:
     case RTD_UNWIND_KIND_NONE:
     default:
-        return STEP_NO_RULE;
+        return RTD_UNWIND_STEP_NO_RULE;
     }
 }
 
-static enum rtd_unwind_end end_of(enum step step)
+static enum rtd_unwind_end end_of(enum rtd_unwind_step step)
 {
-    if (step == STEP_COMPLETE) {
+    if (step == RTD_UNWIND_STEP_COMPLETE) {
         return RTD_UNWIND_COMPLETE;
     }
-    return step == STEP_NO_RULE ? RTD_UNWIND_NO_RULE : RTD_UNWIND_BOUNDS;
+    return step == RTD_UNWIND_STEP_NO_RULE ? RTD_UNWIND_NO_RULE : RTD_UNWIND_BOUNDS;
 }
 
 /*
@@ -217,7 +200,8 @@ unsigned rtd_unwind_walk(struct rtd_unwind_frame start, struct rtd_unwind_bounds
     const uint64_t wanted = (generation & RTD_UNWIND_GEN_MASK) << RTD_UNWIND_GEN_SHIFT;
     const uint64_t wanted_rsp = wanted | (uint64_t)RTD_UNWIND_KIND_RSP << RTD_UNWIND_KIND_SHIFT;
     const uint64_t wanted_rbp = wanted | (uint64_t)RTD_UNWIND_KIND_RBP << RTD_UNWIND_KIND_SHIFT;
-    struct walk walk = {.bounds = bounds, .fp_value = start.fp, .generation = generation};
+    struct rtd_unwind_walk walk = {
+        .bounds = bounds, .fp_value = start.fp, .generation = generation};
     uintptr_t sp = start.sp;
     uintptr_t key = start.pc;
     uintptr_t fp_slot = 0;
@@ -260,15 +244,15 @@ unsigned rtd_unwind_walk(struct rtd_unwind_frame start, struct rtd_unwind_bounds
             walk.sp = sp;
             walk.key = key;
             walk.fp_slot = fp_slot;
-            const enum step step = rare_step(&walk, entry);
-            if (step > STEP_SIGNAL) {
+            const enum rtd_unwind_step step = rtd_unwind_step(&walk, entry);
+            if (step > RTD_UNWIND_STEP_SIGNAL) {
                 *end = end_of(step);
                 return count;
             }
             sp = walk.sp;
             fp_slot = walk.fp_slot;
-            pc = step == STEP_CALL ? load_word(sp - 8) : walk.key - 1;
-            key = step == STEP_CALL ? pc : walk.key;
+            pc = step == RTD_UNWIND_STEP_CALL ? load_word(sp - 8) : walk.key - 1;
+            key = step == RTD_UNWIND_STEP_CALL ? pc : walk.key;
         }
 
         if (RTD_UNLIKELY(pc - 1 >= PC_LIMIT - 2)) {

@@ -136,9 +136,21 @@ static const struct rtd_report_site *busiest_site(const struct rtd_draft *draft,
     return best;
 }
 
+/* Advice about a share of all allocations, with the place that made most of them; advice.text
+ * completes the sentence. */
+static void advise_on_share(struct advice_list *list, struct rtd_report_recommendation advice,
+                            double share, const struct rtd_report_site *site)
+{
+    struct rtd_arena *const arena = list->draft->arena;
+    advise(list, advice.id, advice.severity,
+           rtd_arena_format(arena, "%.0f %% of the allocations are %s%s%s", 100.0 * share,
+                            advice.text, site ? ", first at " : "",
+                            site ? place_of(arena, site) : ""));
+}
+
 static void advise_on_sizes(struct advice_list *list)
 {
-    struct rtd_draft *draft = list->draft;
+    const struct rtd_draft *draft = list->draft;
     const double *count = draft->record->image->size_class_count;
     double all = 0.0;
     for (unsigned i = 0; i < RTD_SIZE_CLASSES; i++)
@@ -146,24 +158,17 @@ static void advise_on_sizes(struct advice_list *list)
     if (!(all > 0.0))
         return;
     const double small = (count[0] + count[1]) / all, huge = count[RTD_SIZE_CLASSES - 1] / all;
-    if (small > SMALL_SHARE_LIMIT && all >= LEAST_ALLOCATIONS) {
-        const struct rtd_report_site *site = busiest_site(draft, false);
-        advise(list, "small_allocations", "info",
-               rtd_arena_format(draft->arena,
-                                "%.0f %% of the allocations are below 64 KiB: consider object "
-                                "pools%s%s",
-                                100.0 * small, site ? ", first at " : "",
-                                site ? place_of(draft->arena, site) : ""));
-    }
-    if (huge > HUGE_SHARE_LIMIT) {
-        const struct rtd_report_site *site = busiest_site(draft, true);
-        advise(list, "huge_allocations", "warning",
-               rtd_arena_format(draft->arena,
-                                "%.0f %% of the allocations are of 16 MiB and more: consider "
-                                "streaming or working in chunks%s%s",
-                                100.0 * huge, site ? ", first at " : "",
-                                site ? place_of(draft->arena, site) : ""));
-    }
+    if (small > SMALL_SHARE_LIMIT && all >= LEAST_ALLOCATIONS)
+        advise_on_share(list,
+                        (struct rtd_report_recommendation){"small_allocations", "info",
+                                                           "below 64 KiB: consider object pools"},
+                        small, busiest_site(draft, false));
+    if (huge > HUGE_SHARE_LIMIT)
+        advise_on_share(list,
+                        (struct rtd_report_recommendation){
+                            "huge_allocations", "warning",
+                            "of 16 MiB and more: consider streaming or working in chunks"},
+                        huge, busiest_site(draft, true));
 }
 
 /* The largest site of a component by live bytes: sites are in that order already. */
@@ -268,7 +273,7 @@ int rtd_draft_allocations(struct rtd_draft *draft)
         out->distribution[i] = image->size_class_count[i];
     for (uint32_t i = 0; i < image->site_count; i++) {
         for (unsigned j = 0; j < RTD_LIFETIME_BUCKETS; j++)
-            out->lifetime[j] += image->sites[i].lifetime[j];
+            out->lifetime[j] += rtd_image_lifetime(image, i, j);
     }
     out->efficiency_score = efficiency_score(draft);
     list.items = rtd_arena_take_array(draft->arena, room, sizeof *list.items);

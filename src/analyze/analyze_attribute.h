@@ -22,20 +22,25 @@ enum rtd_frame_kind {
     RTD_FRAME_AGENT,     /* our own hooks, left out where they lead the stack */
 };
 
-/* The part of path after its last '/'. */
+/* The part of path after its last '/'; borrowed from path. */
 const char *rtd_attribute_basename(const char *path);
 
 /* What code of this module is, as far as its file name tells. */
 enum rtd_frame_kind rtd_attribute_module(const char *path);
 
-/* What one frame is; function and file may be NULL. */
+/*
+ * What one frame is: the kind of its module, unless the function or the file say more (a template
+ * of the C++ library is compiled into the program). function and file may be NULL.
+ */
 enum rtd_frame_kind rtd_attribute_frame(enum rtd_frame_kind module, const char *function,
                                         const char *file);
 
-/* How many leading frames are ours or the allocator's; all of them counts as none. */
+/* How many leading frames are ours or the allocator's; all of them counts as none, because a stack
+ * without a frame would say less than one in the allocator. */
 uint32_t rtd_attribute_leading(const enum rtd_frame_kind *kinds, uint32_t count);
 
-/* Index of the frame that names the site: the first of the program, else the first; count if 0. */
+/* Index of the frame that names the site: the first of the program, else the first frame; 0, which
+ * is no frame, for an empty stack. */
 uint32_t rtd_attribute_named(const enum rtd_frame_kind *kinds, uint32_t count);
 
 #endif

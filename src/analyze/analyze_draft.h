@@ -42,6 +42,14 @@ struct rtd_draft {
     struct rtd_figures total;
 };
 
+/*
+ * Fills function, file, line and module of a site from its frames and says what it is called where
+ * no tag says otherwise. Interned in arena.
+ */
+struct rtd_draft_names rtd_draft_name_site(struct rtd_arena *arena,
+                                           const struct rtd_process_meta *meta,
+                                           struct rtd_report_site *site);
+
 /* The names under a tag: the tag's own, where it has any, before the site's. Interned in arena. */
 struct rtd_draft_names rtd_draft_names_of(struct rtd_arena *arena,
                                           const struct rtd_draft_names *names,

@@ -12,12 +12,15 @@
 
 #include <stdint.h>
 
-/* value with its 95 % interval; exact figures have low = value = high. */
+/* value with its 95 % interval, in bytes or a count; exact figures have low = value = high. */
 struct rtd_estimate {
     uint64_t value, low, high;
 };
 
-/* Sums over samples of weight w = x / p (x = size or 1) from which an estimate is made. */
+/*
+ * Sums over samples of weight w = x / p (x = size or 1) from which an estimate is made. All zero is
+ * the sum of no samples. A plain value: copied freely, owns nothing.
+ */
 struct rtd_weight_sum {
     double total;      /* sum of w */
     double variance;   /* sum of w^2 (1 - p) */

@@ -9,20 +9,21 @@
  */
 #include "analyze/analyze_figures.h"
 
+#include "analyze/analyze_counts.h"
 #include "base/base_math.h"
 
 #include <math.h>
 
 double rtd_figures_probability(const struct rtd_image *image, const struct rtd_image_sample *sample)
 {
-    if (image->mode == RTD_MODE_EXACT)
-        return 1.0;
+    if (image->exact)
+        return image->exact->block_share > 0.0 ? image->exact->block_share : 1.0;
     return rtd_math_one_minus_exp_neg(((double)sample->size + 1.0) / (double)sample->interval);
 }
 
 double rtd_figures_unit_bytes(const struct rtd_image *image)
 {
-    if (image->mode == RTD_MODE_EXACT)
+    if (image->exact)
         return 0.0;
     return ldexp((double)image->interval_bytes, (int)(image->storage_shift & 31));
 }
@@ -31,7 +32,7 @@ double rtd_figures_unit_bytes(const struct rtd_image *image)
 static double thinned_interval(const struct rtd_image *image)
 {
     double largest = rtd_figures_unit_bytes(image);
-    if (image->mode == RTD_MODE_EXACT || image->loss[RTD_LOSS_SAMPLES_THINNED] == 0)
+    if (image->loss[RTD_LOSS_SAMPLES_THINNED] == 0)
         return 0.0;
     /* The storage interval falls again when the crowd is gone; what survived it tells. */
     for (uint32_t i = 0; i < image->sample_count; i++)
@@ -56,7 +57,7 @@ static void expect_thinned(const struct rtd_image_site *site, double interval,
 static void measure_births(const struct rtd_image *image, const struct rtd_image_site *site,
                            struct rtd_figures *out)
 {
-    const double interval = image->mode == RTD_MODE_EXACT ? 0.0 : (double)image->interval_bytes;
+    const double interval = (double)image->interval_bytes;
     out->allocated_bytes =
         rtd_weight_from_totals(site->birth_bytes, site->birth_bytes_var, site->births, interval);
     out->allocations =
@@ -90,6 +91,11 @@ static void settle_values(struct rtd_figures *figures)
 
 void rtd_figures_measure(const struct rtd_image *image, struct rtd_figures *out)
 {
+    if (image->exact) {
+        for (uint32_t i = 0; i < image->site_count; i++)
+            rtd_counts_measure(image, i, &out[i]);
+        return;
+    }
     const double thinned = thinned_interval(image);
     for (uint32_t i = 0; i < image->site_count; i++) {
         out[i] = (struct rtd_figures){0};
@@ -116,6 +122,7 @@ void rtd_figures_pool(struct rtd_figures *into, const struct rtd_figures *from)
     into->live_blocks_value += from->live_blocks_value;
     into->allocated_bytes_value += from->allocated_bytes_value;
     into->allocations_value += from->allocations_value;
+    into->exact = from->exact;
 }
 
 /* The interval of the pooled sums, moved to the sum of the rounded values. */
@@ -145,6 +152,13 @@ static void reconcile(struct rtd_estimate *live, struct rtd_estimate *allocated)
 
 struct rtd_report_figures rtd_figures_finish(const struct rtd_figures *figures)
 {
+    if (figures->exact)
+        return (struct rtd_report_figures){
+            .live_bytes = rtd_estimate_exact(figures->live_bytes_value),
+            .live_blocks = rtd_estimate_exact(figures->live_blocks_value),
+            .allocated_bytes = rtd_estimate_exact(figures->allocated_bytes_value),
+            .allocations = rtd_estimate_exact(figures->allocations_value),
+        };
     struct rtd_weight_sum live_blocks = figures->live_blocks, allocations = figures->allocations;
     rtd_weight_expect_heavier(&live_blocks, live_blocks.max_weight);
     rtd_weight_expect_heavier(&allocations, HUGE_VAL);

@@ -16,13 +16,15 @@
 
 #include "analyze/analyze_report.h"
 
+/* All zero is the figures of nothing; copied freely, owns nothing. */
 struct rtd_figures {
     struct rtd_weight_sum live_bytes, live_blocks, allocated_bytes, allocations;
     /* The rounded values, in the same order. */
     uint64_t live_bytes_value, live_blocks_value, allocated_bytes_value, allocations_value;
+    bool exact; /* nothing was estimated: an image is all exact, or none of it */
 };
 
-/* The probability with which a live sample of this image was taken and kept. */
+/* The probability, in (0, 1], with which a live sample of this image was taken and kept. */
 double rtd_figures_probability(const struct rtd_image *image,
                                const struct rtd_image_sample *sample);
 

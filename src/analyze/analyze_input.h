@@ -13,6 +13,7 @@
 #include "analyze/analyze_series.h"
 #include "ledger/ledger_reader.h"
 #include "symbol/symbol_table.h"
+#include "track/track_maps.h"
 #include "track/track_process.h"
 
 enum {
@@ -52,7 +53,8 @@ struct rtd_process_point {
     uint64_t rss_bytes, live_bytes;
 };
 
-/* One process image, complete: what analysis needs. */
+/* One process image, complete: what analysis needs. Whoever made it owns it; a report borrows it
+ * only while it is built. */
 struct rtd_process_record {
     struct rtd_process_meta meta;
     struct rtd_image *image;           /* owned; NULL when blind */
@@ -60,16 +62,18 @@ struct rtd_process_record {
     uint32_t point_count;
     struct rtd_process_point points[RTD_POINT_MAX];
     struct rtd_site_series series;
+    struct rtd_mappings mappings; /* what the program mapped, by site; exact */
 };
 
+/* Everything is borrowed for the call of rtd_report_new(); the report copies what it keeps. */
 struct rtd_report_input {
     uint32_t process_count;
     const struct rtd_process_record *const *processes; /* in order of id */
-    const struct rtd_symbol_table *symbols;
-    bool complete;
-    const char *note; /* "" or one sentence */
-    uint64_t lost_writes;
-    double time_scale;
+    const struct rtd_symbol_table *symbols;            /* NULL: frames have offsets only */
+    bool complete;                                     /* false: the recording was cut short */
+    const char *note;                                  /* "" or one sentence; NULL is "" */
+    uint64_t lost_writes;                              /* blocks that did not reach the file */
+    double time_scale; /* what a second counts as: tests hurry; 0 is 1 */
 };
 
 #endif

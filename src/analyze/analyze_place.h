@@ -19,7 +19,8 @@
 void rtd_place_key(const struct rtd_image_module *module, const struct rtd_process_meta *meta,
                    struct rtd_symbol_module *key);
 
-/* ELF virtual address of the call that returns to pc in module. */
+/* ELF virtual address of the call that returns to pc in module: some byte of the call instruction,
+ * which is all that a look-up needs. */
 uint64_t rtd_place_offset(const struct rtd_image_module *module, uint64_t pc);
 
 #endif

@@ -10,6 +10,7 @@
 #include "analyze/analyze_report.h"
 
 #include "analyze/analyze_draft.h"
+#include "analyze/analyze_maps.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static int build_process(struct owned_report *owned, const struct rtd_report_inp
             .scratch = &scratch,
             .process = out,
         };
-        out->interval_bytes = record->image->interval_bytes;
+        out->interval_bytes = record->image->exact ? 0 : record->image->interval_bytes;
         out->rejected = record->image->rejected;
         memcpy(out->losses, record->image->loss, sizeof out->losses);
         result = rtd_draft_sites(&draft);
@@ -60,6 +61,8 @@ static int build_process(struct owned_report *owned, const struct rtd_report_inp
             result = rtd_draft_leaks(&draft);
         if (result == 0)
             result = rtd_draft_allocations(&draft);
+        if (result == 0)
+            result = rtd_draft_mappings(&draft);
     }
     out->memory.heap_bytes = out->totals.live_bytes.value;
     rtd_arena_fini(&scratch);

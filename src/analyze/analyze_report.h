@@ -14,6 +14,12 @@
 #include "analyze/analyze_estimate.h"
 #include "analyze/analyze_input.h"
 
+/*
+ * Ownership, for every type below: strings and arrays belong to the report and live as long as it
+ * does. Equal strings are mostly the same pointer, but that is not promised: compare the texts.
+ */
+
+/* A place in code: where a call stands, or what was inlined there. */
 struct rtd_report_frame {
     const char *function; /* demangled; NULL if unknown */
     const char *file;     /* NULL if unknown */
@@ -24,10 +30,21 @@ struct rtd_report_frame {
     bool inlined;
 };
 
+/* Each with its interval. allocated and allocations count from the start, live is of now. */
 struct rtd_report_figures {
     struct rtd_estimate live_bytes, live_blocks, allocated_bytes, allocations;
 };
 
+/* What exact mode counts besides, from the start. */
+struct rtd_report_counts {
+    uint64_t frees, freed_bytes;
+    uint64_t temporary;               /* freed before the same thread's next allocation */
+    uint64_t peak_bytes, peak_blocks; /* live when the process held most */
+    uint64_t max_size;                /* largest block asked for; of 4 GiB and more, as 4 GiB - 1 */
+    uint64_t lifetime[RTD_LIFETIME_BUCKETS]; /* frees by age bucket */
+};
+
+/* All allocations made by one stack, as it is shown: ledger sites that look the same are merged. */
 struct rtd_report_site {
     uint32_t id;          /* stable within a recording: the leaf node id */
     uint32_t named_frame; /* index of the frame that names the site; == frame_count if none */
@@ -40,12 +57,14 @@ struct rtd_report_site {
         *frames; /* leaf first; our hooks and the allocator are left out */
     bool truncated;
     struct rtd_report_figures figures;
-    uint64_t samples_live, samples_total;
+    uint64_t samples_live, samples_total;   /* in exact mode all blocks are samples */
+    const struct rtd_report_counts *counts; /* NULL in sampling mode */
     uint64_t first_seen_unix_ns, last_seen_unix_ns;
 };
 
+/* Sites and components each add up to the totals, to the last byte. */
 struct rtd_report_component {
-    const char *name;
+    const char *name; /* a tag's, or the module's of the naming frame */
     struct rtd_report_figures figures;
 };
 
@@ -69,15 +88,17 @@ struct rtd_report_leak {
                                "small_allocation_accumulation", "peak_growth" */
 };
 
+/* potential_leaks are ordered by size, the largest first. */
 struct rtd_report_leaks {
-    uint32_t potential_leak_count; /* entries in potential_leaks */
-    double growth_rate_mb_per_hour;
+    uint32_t potential_leak_count;      /* entries in potential_leaks */
+    double growth_rate_mb_per_hour;     /* sum of the listed ones; MB are 2^20 bytes */
     const char *highest_risk_component; /* NULL if none */
     const struct rtd_report_leak *potential_leaks;
     uint32_t pattern_count;
     const char *const *suspicious_patterns;
 };
 
+/* id is stable, for programs; severity is "info" or "warning"; text is one sentence for people. */
 struct rtd_report_recommendation {
     const char *id, *severity, *text;
 };
@@ -91,19 +112,44 @@ struct rtd_report_allocations {
     uint64_t lifetime[RTD_LIFETIME_BUCKETS]; /* sampled deaths by age bucket, all sites */
 };
 
-/* One process image. */
+/* All mappings made by one stack, of one kind: site.figures count pieces and calls, all exact. */
+struct rtd_report_mapping {
+    struct rtd_report_site site;
+    const char *kind; /* rtd_mapping_kind_name() */
+    struct rtd_estimate peak_live_bytes;
+};
+
+/* The domain of mappings: address space by the calls that mapped it, in no sum of the heap. */
+struct rtd_report_mappings {
+    struct rtd_report_figures figures; /* the sums over sites, to the byte */
+    struct rtd_estimate peak_live_bytes;
+    uint64_t events, unseen_events; /* seen, and overwritten before they were */
+    uint64_t corrected_bytes;       /* found gone by asking the kernel */
+    uint64_t unlisted_bytes;        /* mapped when too many pieces were listed already */
+    uint32_t site_count;
+    const struct rtd_report_mapping *sites; /* by live bytes, then mapped bytes, then id */
+};
+
+/* One process image. One that was blind from the start has no sites, and figures of zero that mean
+ * nothing; one that went blind later has what was seen up to there. */
 struct rtd_report_process {
     struct rtd_process_meta meta; /* copied */
-    double duration_seconds;
-    uint64_t interval_bytes;
+    double duration_seconds;      /* of the image's life, or until it was last seen */
+    uint64_t interval_bytes;      /* mean distance between samples at the end; 0 = not sampled */
     struct rtd_report_figures totals;
     struct rtd_estimate peak_live_bytes;
+    const struct rtd_report_counts *counts; /* of all sites; NULL in sampling mode */
+    double peak_seconds;                    /* when the peak was, since the process began */
+    uint64_t unknown_frees; /* of blocks from before the start, or never ours; exact mode */
+    uint64_t missed_frees;  /* blocks whose address was issued again, their free unseen */
+    uint64_t untracked;     /* blocks that were counted as freed at once for want of room */
     uint32_t site_count;
     const struct rtd_report_site *sites; /* by live bytes, then allocated bytes, then id */
     uint32_t component_count;
     const struct rtd_report_component *components; /* by live bytes, then name */
     uint32_t operation_count;
     const struct rtd_report_operation *operations;
+    struct rtd_report_mappings mappings;
     struct rtd_memory_snapshot memory; /* heap_bytes = totals.live_bytes.value */
     struct rtd_report_leaks leaks;
     struct rtd_report_allocations allocations;
@@ -111,6 +157,7 @@ struct rtd_report_process {
     uint64_t rejected; /* ledger records refused by the reader's checks */
 };
 
+/* Immutable: any number of threads may read it. */
 struct rtd_report {
     uint32_t mode; /* enum rtd_mode */
     uint32_t process_count;
@@ -121,11 +168,11 @@ struct rtd_report {
     uint64_t recording_lost_writes;
 };
 
-/*
- * Builds the report. processes and symbols are borrowed for the call only. time_scale makes a
- * second count as that many (1 in production).
- */
+/* Builds the report from what is borrowed for the call. NULL when memory is short, and only then:
+ * what the input lacks is missing in the report. */
 struct rtd_report *rtd_report_new(const struct rtd_report_input *input);
+
+/* NULL is allowed. */
 void rtd_report_free(struct rtd_report *report);
 
 #endif

@@ -156,7 +156,9 @@ int rtd_series_add(struct rtd_site_series *series, const struct rtd_image *image
     double *live_bytes = calloc(image->site_count, sizeof *live_bytes);
     if (!live_bytes)
         return -ENOMEM;
-    for (uint32_t i = 0; i < image->sample_count; i++) {
+    for (uint32_t i = 0; image->exact && i < image->site_count; i++)
+        live_bytes[i] = (double)image->exact->counts[i].live_bytes;
+    for (uint32_t i = 0; !image->exact && i < image->sample_count; i++) {
         const struct rtd_image_sample *sample = &image->samples[i];
         live_bytes[sample->site] += (double)sample->size / rtd_figures_probability(image, sample);
     }

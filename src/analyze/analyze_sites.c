@@ -13,6 +13,7 @@
  */
 #include "analyze/analyze_draft.h"
 
+#include "analyze/analyze_counts.h"
 #include "analyze/analyze_stacks.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ static const double ADAPTING_FROM_BYTES = 512 * 1024;
 struct site_draft {
     struct rtd_report_site site;
     struct rtd_figures figures;
+    struct rtd_report_counts *counts; /* in exact mode */
     struct rtd_draft_names names;
     uint64_t hash;
     uint32_t first_ms, last_ms;
@@ -64,9 +66,16 @@ static struct site_draft *find_site(struct site_merge *merge, const struct rtd_s
         return NULL;
     if (view->frame_count)
         memcpy(frames, view->frames, view->frame_count * sizeof *frames);
+    struct rtd_report_counts *counts = NULL;
+    if (merge->draft->record->image->exact) {
+        counts = rtd_arena_take_array(merge->draft->arena, 1, sizeof *counts);
+        if (!counts)
+            return NULL;
+    }
     struct site_draft *fresh = &merge->sites[merge->count++];
     merge->slots[at] = merge->count;
-    *fresh = (struct site_draft){.hash = view->hash, .owner = RTD_DRAFT_NONE};
+    *fresh = (struct site_draft){.hash = view->hash, .owner = RTD_DRAFT_NONE, .counts = counts};
+    fresh->site.counts = counts;
     fresh->site.frames = frames;
     fresh->site.frame_count = view->frame_count;
     fresh->site.named_frame = view->named_frame;
@@ -78,9 +87,9 @@ static struct site_draft *find_site(struct site_merge *merge, const struct rtd_s
  * By default the module of the naming frame is the component and its function the operation. The
  * program itself goes by the name it was started by: its file may serve several programs.
  */
-static struct rtd_draft_names name_site(struct rtd_arena *arena,
-                                        const struct rtd_process_meta *meta,
-                                        struct rtd_report_site *site)
+struct rtd_draft_names rtd_draft_name_site(struct rtd_arena *arena,
+                                           const struct rtd_process_meta *meta,
+                                           struct rtd_report_site *site)
 {
     struct rtd_draft_names names = {"unknown", "unknown"};
     site->module = "?";
@@ -134,6 +143,8 @@ static void add_ledger_site(struct site_merge *merge, struct site_draft *into, u
     rtd_figures_pool(&into->figures, figures);
     into->site.samples_live += merge->samples_live[index];
     into->site.samples_total += site->births;
+    if (into->counts)
+        rtd_counts_add(into->counts, merge->draft->record->image, index);
     if (fresh || site->first_ms < into->first_ms ||
         (site->first_ms == into->first_ms && site->stack < into->site.id)) {
         into->first_ms = site->first_ms;
@@ -178,7 +189,7 @@ static void finish_site(struct rtd_draft *draft, struct site_draft *merged)
 {
     const struct rtd_image *image = draft->record->image;
     struct rtd_report_site *site = &merged->site;
-    merged->names = name_site(draft->arena, &draft->record->meta, site);
+    merged->names = rtd_draft_name_site(draft->arena, &draft->record->meta, site);
     const uint32_t tag = image->sites[merged->owner].tag;
     const struct rtd_draft_names names =
         rtd_draft_names_of(draft->arena, &merged->names, &image->tags[tag], tag);
@@ -242,6 +253,9 @@ static struct rtd_estimate estimate_peak(const struct rtd_draft *draft)
     const struct rtd_weight_sum *made = live->total > 0.0 ? live : &draft->total.allocated_bytes;
     const struct rtd_estimate now = draft->process->totals.live_bytes;
     const double peak = (double)image->peak_live_bytes;
+    if (image->exact)
+        return rtd_estimate_exact(image->peak_live_bytes > now.value ? image->peak_live_bytes
+                                                                     : now.value);
     struct rtd_weight_sum sum = {.total = peak, .certain = peak};
     /* A peak beyond what was ever allocated is a broken ledger's. */
     if (peak <= (double)now.value || peak > 0x1p53)
@@ -267,7 +281,7 @@ static struct rtd_estimate estimate_peak(const struct rtd_draft *draft)
 static void expect_unseen(const struct rtd_image *image, struct rtd_figures *total)
 {
     double interval = (double)image->interval_bytes;
-    if (image->mode == RTD_MODE_EXACT)
+    if (image->exact)
         return;
     if (!image->interval_fixed && interval < ADAPTING_FROM_BYTES)
         interval = ADAPTING_FROM_BYTES;
@@ -275,6 +289,40 @@ static void expect_unseen(const struct rtd_image *image, struct rtd_figures *tot
     rtd_weight_expect(&total->live_blocks, interval);
     rtd_weight_expect(&total->allocated_bytes, interval);
     rtd_weight_expect(&total->allocations, interval);
+}
+
+/* How many blocks stand behind each site's live figures. */
+static void count_live(const struct rtd_image *image, uint32_t *samples_live)
+{
+    for (uint32_t i = 0; image->exact && i < image->site_count; i++) {
+        const uint64_t blocks = image->exact->counts[i].live_blocks;
+        samples_live[i] = blocks < UINT32_MAX ? (uint32_t)blocks : UINT32_MAX;
+    }
+    for (uint32_t i = 0; !image->exact && i < image->sample_count; i++)
+        samples_live[image->samples[i].site]++;
+}
+
+/* What only exact mode knows of a process. */
+static int describe_counts(struct rtd_draft *draft)
+{
+    const struct rtd_image *image = draft->record->image;
+    const uint64_t began_unix_ns = draft->record->meta.started_unix_ns;
+    const uint64_t peak_unix_ns = image->created_unix_ns + image->peak_ms * 1000000u;
+    struct rtd_report_process *out = draft->process;
+    if (!image->exact)
+        return 0;
+    struct rtd_report_counts *counts = rtd_arena_take_array(draft->arena, 1, sizeof *counts);
+    if (!counts)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < image->site_count; i++)
+        rtd_counts_add(counts, image, i);
+    out->counts = counts;
+    out->peak_seconds =
+        peak_unix_ns > began_unix_ns ? (double)(peak_unix_ns - began_unix_ns) / 1e9 : 0.0;
+    out->unknown_frees = image->exact->unknown_frees;
+    out->missed_frees = image->exact->missed_frees;
+    out->untracked = image->exact->untracked;
+    return 0;
 }
 
 int rtd_draft_sites(struct rtd_draft *draft)
@@ -292,8 +340,7 @@ int rtd_draft_sites(struct rtd_draft *draft)
     if (draft->scratch->failed)
         return -ENOMEM;
     rtd_figures_measure(image, draft->figures);
-    for (uint32_t i = 0; i < image->sample_count; i++)
-        merge.samples_live[image->samples[i].site]++;
+    count_live(image, merge.samples_live);
     int result = merge_sites(&merge);
     if (result == 0)
         result = publish_sites(&merge);
@@ -307,5 +354,5 @@ int rtd_draft_sites(struct rtd_draft *draft)
         expect_unseen(image, &draft->total);
     draft->process->totals = rtd_figures_finish(&draft->total);
     draft->process->peak_live_bytes = estimate_peak(draft);
-    return 0;
+    return describe_counts(draft);
 }

@@ -42,11 +42,18 @@ struct rtd_stack_view {
     uint64_t hash; /* equal views have equal hashes */
 };
 
-/* symbols may be NULL: then frames have offsets only. record and arena must outlive stacks. */
+/*
+ * symbols may be NULL: then frames have offsets only. All three are borrowed until _fini(). 0 or
+ * -ENOMEM; after a failure, too, _fini() is called.
+ */
 int rtd_stacks_init(struct rtd_stacks *stacks, const struct rtd_process_record *record,
                     const struct rtd_symbol_table *symbols, struct rtd_arena *arena);
 void rtd_stacks_fini(struct rtd_stacks *stacks);
 
+/*
+ * The frames of a stack id of the record's image, 0 = no stack, which is an empty view. The strings
+ * in them are the arena's and may be kept; the array is not. 0 or -ENOMEM.
+ */
 int rtd_stacks_get(struct rtd_stacks *stacks, uint32_t stack, struct rtd_stack_view *out);
 
 /* Whether two views (or stored copies of frames) are the same places in the same order. */

@@ -24,11 +24,12 @@ struct ranked_site {
 struct request_list {
     struct rtd_symbol_request *requests;
     size_t count;
-    uint64_t *seen;
-    size_t seen_count;
+    uint64_t *seen; /* a hash table; 0: a free slot */
+    size_t seen_count, seen_slots;
 };
 
-enum { SEEN_SLOTS = 65536 };
+/* A power of two at first and always: most runs need the least, and untouched memory is cheap. */
+enum { SEEN_SLOTS_LEAST = 2048, SEEN_SLOTS_MOST = 65536 };
 
 static int compare_rank(const void *a, const void *b)
 {
@@ -58,17 +59,48 @@ static struct ranked_site *rank_sites(const struct rtd_image *image)
     return sites;
 }
 
+/* The slot that holds word, or the free one where it belongs. */
+static uint64_t *seen_slot(const struct request_list *list, uint64_t word)
+{
+    size_t at = (size_t)((word * UINT64_C(0x9e3779b97f4a7c15)) >> 48) & (list->seen_slots - 1);
+    while (list->seen[at] && list->seen[at] != word)
+        at = (at + 1) & (list->seen_slots - 1);
+    return &list->seen[at];
+}
+
+/*
+ * Room for one more stack. Half full at most, so that looking for a free slot stays short and ends;
+ * false when that cannot be had any more.
+ */
+static bool reserve_seen(struct request_list *list)
+{
+    const struct request_list before = *list;
+    if (list->seen && list->seen_count + RTD_FRAME_MAX <= list->seen_slots / 2)
+        return true;
+    if (list->seen_slots == SEEN_SLOTS_MOST)
+        return false;
+    list->seen_slots = list->seen ? list->seen_slots * 2 : SEEN_SLOTS_LEAST;
+    list->seen = calloc(list->seen_slots, sizeof *list->seen);
+    if (!list->seen) {
+        *list = before;
+        return false;
+    }
+    for (size_t i = 0; i < before.seen_slots; i++) {
+        if (before.seen[i])
+            *seen_slot(list, before.seen[i]) = before.seen[i];
+    }
+    free(before.seen);
+    return true;
+}
+
 /* True when (pc, generation) was not seen before. */
 static bool mark_seen(struct request_list *list, uint64_t pc, uint32_t generation)
 {
     const uint64_t word = (pc << 10 | (generation & 1023)) + 1;
-    size_t at = (size_t)((word * UINT64_C(0x9e3779b97f4a7c15)) >> 48) & (SEEN_SLOTS - 1);
-    while (list->seen[at]) {
-        if (list->seen[at] == word)
-            return false;
-        at = (at + 1) & (SEEN_SLOTS - 1);
-    }
-    list->seen[at] = word;
+    uint64_t *const slot = seen_slot(list, word);
+    if (*slot)
+        return false;
+    *slot = word;
     list->seen_count++;
     return true;
 }
@@ -90,6 +122,21 @@ static void request_stack(struct request_list *list, const struct rtd_process_re
     }
 }
 
+/* Mappings are few: a quarter of all requests at most leaves room for the heap. */
+static void request_mappings(struct request_list *list, const struct rtd_process_record *record,
+                             struct rtd_image_stack *stack)
+{
+    const struct rtd_mappings *const mappings = &record->mappings;
+    for (uint32_t i = 0; i < mappings->site_count; i++) {
+        if (list->count >= RTD_ANALYZE_REQUESTS_MAX / 4 || !reserve_seen(list))
+            break;
+        if (mappings->sites[i].stack == 0)
+            continue;
+        rtd_image_stack_get(record->image, mappings->sites[i].stack, stack);
+        request_stack(list, record, stack);
+    }
+}
+
 int rtd_analyze_resolve(struct rtd_symbol_resolver *resolver, struct rtd_symbol_table *table,
                         const struct rtd_process_record *record)
 {
@@ -102,13 +149,11 @@ int rtd_analyze_resolve(struct rtd_symbol_resolver *resolver, struct rtd_symbol_
     sites = rank_sites(record->image);
     stack = malloc(sizeof *stack);
     list.requests = calloc(RTD_ANALYZE_REQUESTS_MAX, sizeof *list.requests);
-    list.seen = calloc(SEEN_SLOTS, sizeof *list.seen);
-    if (!sites || !stack || !list.requests || !list.seen)
+    if (!sites || !stack || !list.requests || !reserve_seen(&list))
         goto out;
+    request_mappings(&list, record, stack);
     for (uint32_t i = 0; i < record->image->site_count; i++) {
-        /* Half full at most, so that looking for a free slot stays short and ends. */
-        if (list.count >= RTD_ANALYZE_REQUESTS_MAX ||
-            list.seen_count + RTD_FRAME_MAX > SEEN_SLOTS / 2)
+        if (list.count >= RTD_ANALYZE_REQUESTS_MAX || !reserve_seen(&list))
             break;
         if (sites[i].stack == 0)
             continue;

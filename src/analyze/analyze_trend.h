@@ -32,13 +32,14 @@
 /* The last point may be one more than the series holds: the image itself. */
 enum { RTD_TREND_POINTS = RTD_SERIES_POINTS + 1 };
 
+/* Live bytes of one site or component over time; the arrays are borrowed for the call. */
 struct rtd_trend_input {
-    uint32_t point_count;
+    uint32_t point_count;  /* at most RTD_TREND_POINTS */
     const double *seconds; /* scaled, increasing */
-    const double *bytes;
-    double weight;      /* what a sample of these bytes stands for; 0 = exact */
-    double born_window; /* live bytes born in the window */
-    double born_late;   /* of these, in its second half */
+    const double *bytes;   /* live at that time, estimated */
+    double weight;         /* what a sample of these bytes stands for; 0 = exact */
+    double born_window;    /* live bytes born in the window */
+    double born_late;      /* of these, in its second half */
 };
 
 struct rtd_trend {
@@ -51,6 +52,7 @@ struct rtd_trend {
 bool rtd_trend_window(const double *seconds, uint32_t point_count, uint32_t *start,
                       uint32_t *middle);
 
+/* The verdict as described above; all zero when there is too little to judge. */
 struct rtd_trend rtd_trend_of(const struct rtd_trend_input *input);
 
 /* True when live bytes doubled over three successive eighths of the time at least. */

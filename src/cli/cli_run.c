@@ -43,7 +43,8 @@ enum { DEFAULT_PORT = 8080, PORT_TRIES = 100, ADDRESS_BYTES = 128 };
 #define INTERVAL_MAX     (UINT64_C(1) << 30)
 
 const struct rtd_cli_option rtd_cli_run_options[] = {
-    {OPTION_MODE, 0, "mode", "sample", "how to watch: by sampling"},
+    {OPTION_MODE, 0, "mode", "MODE",
+     "sample: some allocations, at next to no cost (default); exact: every one of them"},
     {OPTION_INTERVAL, 0, "interval", "BYTES",
      "mean bytes between samples, K and M allowed; kept fixed (default: 512K, adapts)"},
     {OPTION_LISTEN, 0, "listen", "ADDR:PORT",
@@ -57,6 +58,7 @@ const struct rtd_cli_option rtd_cli_run_options[] = {
 };
 
 struct run_wish {
+    uint32_t mode;           /* enum rtd_mode */
     uint64_t interval_bytes; /* 0: not given */
     uint64_t seed;
     bool seed_given;
@@ -82,12 +84,10 @@ static int take_option(const struct rtd_cli_command *command, int id, const char
 {
     switch (id) {
     case OPTION_MODE:
-        if (strcmp(value, "sample") == 0)
+        wish->mode = strcmp(value, "exact") == 0 ? RTD_MODE_EXACT : RTD_MODE_SAMPLE;
+        if (wish->mode == RTD_MODE_EXACT || strcmp(value, "sample") == 0)
             return 0;
-        if (strcmp(value, "exact") != 0)
-            return rtd_cli_usage(command, "--mode %.100s: this version knows sample", value);
-        rtd_collect_say("--mode exact is not in this version; use --mode sample");
-        return RTD_EXIT_USAGE;
+        return rtd_cli_usage(command, "--mode %.100s: sample or exact", value);
     case OPTION_INTERVAL:
         if (rtd_cli_parse_bytes(value, &wish->interval_bytes) && wish->interval_bytes > 0 &&
             wish->interval_bytes <= INTERVAL_MAX)
@@ -269,7 +269,7 @@ static int make_collector(struct run_state *state)
 {
     const struct run_wish *const wish = &state->wish;
     struct rtd_collect_options options = {
-        .ledger = {.mode = RTD_MODE_SAMPLE,
+        .ledger = {.mode = wish->mode,
                    .interval_bytes = wish->interval_bytes ? wish->interval_bytes : DEFAULT_INTERVAL,
                    .interval_fixed = wish->interval_bytes != 0,
                    .seed = wish->seed},
@@ -406,7 +406,7 @@ static int run(struct run_wish wish)
 
 int rtd_cli_run(const struct rtd_cli_command *command, int argc, char **argv)
 {
-    struct run_wish wish = {.time_scale = 1};
+    struct run_wish wish = {.mode = RTD_MODE_SAMPLE, .time_scale = 1};
     struct rtd_cli_parser parser;
 
     rtd_cli_parser_init(&parser, command, argc, argv);
@@ -417,6 +417,8 @@ int rtd_cli_run(const struct rtd_cli_command *command, int argc, char **argv)
         if (id == RTD_CLI_END) {
             if (parser.index >= argc)
                 return rtd_cli_usage(command, "name the program to run");
+            if (wish.mode == RTD_MODE_EXACT && wish.interval_bytes != 0)
+                return rtd_cli_usage(command, "--interval has no meaning with --mode exact");
             wish.program = argv + parser.index;
             return run(wish);
         }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "collect/collect_watch.h"
@@ -27,6 +28,7 @@ enum { CHECKS_A_TICK = 8, CHILD_MAX = 256 };
  */
 #define SCAN_NS     (SECOND_NS / 4)
 #define STRANGER_NS (SECOND_NS / 4)
+#define YOUNG_NS    (3 * SECOND_NS)
 
 int rtd_epoll_add(int epoll_fd, int fd, uint32_t events, enum rtd_tag_kind kind, uint32_t value)
 {
@@ -134,6 +136,16 @@ static void count_unobserved(struct rtd_family *family, int change)
             (uint64_t)(int64_t)change, memory_order_relaxed);
 }
 
+/* Soft RLIMIT_AS in bytes; 0: none, or not ours to see. */
+static uint64_t address_limit(pid_t pid)
+{
+    struct rlimit limit;
+
+    if (prlimit(pid, RLIMIT_AS, NULL, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    return limit.rlim_cur;
+}
+
 static int hand_over(struct rtd_family *family, struct rtd_collect_process *process)
 {
     const int result = rtd_pool_take(&family->pool, &process->ledger);
@@ -146,7 +158,8 @@ static int hand_over(struct rtd_family *family, struct rtd_collect_process *proc
     ledger->header.seed =
         family->pool.options.seed + process->record.meta.id * UINT64_C(0x9e3779b97f4a7c15);
     process->hello_ns = rtd_collect_now_ns();
-    process->point_ns = 0;
+    process->address_limit_bytes = address_limit((pid_t)process->record.meta.pid);
+    process->point_ns = process->figures_ns = process->limit_ns = 0;
     rtd_process_tick(process, process->hello_ns);
     if (rtd_track_has_seccomp((pid_t)process->record.meta.pid))
         atomic_store_explicit(&ledger->header.no_handshake, 1, memory_order_relaxed);
@@ -289,12 +302,22 @@ void rtd_family_root_gone(struct rtd_family *family, int exit_code, int signal)
     last->pending_signal = signal;
 }
 
+void rtd_family_maps(struct rtd_family *family, uint64_t now_ns)
+{
+    family->maps_busy = false;
+    for (unsigned i = 0; i < family->live_count; i++) {
+        rtd_process_maps(family->live[i], now_ns);
+        family->maps_busy |= family->live[i]->maps.busy;
+    }
+}
+
 void rtd_family_tick(struct rtd_family *family, uint64_t now_ns)
 {
     for (unsigned i = 0; i < family->live_count; i++) {
         rtd_process_tick(family->live[i], now_ns);
         rtd_process_adapt(family->live[i], now_ns);
     }
+    rtd_family_maps(family, now_ns);
     /* Only a program that has children will ask again: a spare costs a millisecond of CPU. */
     if (family->pool.taken_count > 1)
         (void)rtd_pool_refill(&family->pool);
@@ -317,7 +340,7 @@ static void drop_least(struct rtd_family *family)
     }
     if (least == family->ended_count)
         least = family->ended_count - 1; /* hundreds of images of the program itself */
-    if (!rtd_process_sampled(family->ended[least]))
+    if (!rtd_process_matters(family->ended[least]))
         family->unsampled_count--;
     rtd_process_free(family->ended[least], &family->pool);
     family->ended[least] = family->ended[--family->ended_count];
@@ -330,7 +353,7 @@ static bool worth_keeping(const struct rtd_family *family,
 {
     const struct rtd_process_meta *const meta = &process->record.meta;
 
-    return (pid_t)meta->pid == family->root_pid || rtd_process_sampled(process) ||
+    return (pid_t)meta->pid == family->root_pid || rtd_process_matters(process) ||
            family->unsampled_count < RTD_FAMILY_UNSAMPLED;
 }
 
@@ -342,6 +365,7 @@ static void end_process(struct rtd_family *family, struct rtd_recorder *recorder
     family->live[index] = family->live[--family->live_count];
     if (process->pidfd >= 0)
         (void)epoll_ctl(family->epoll_fd, EPOLL_CTL_DEL, process->pidfd, NULL);
+    rtd_process_maps(process, now_ns);
     if (!worth_keeping(family, process)) {
         family->dropped_count++;
         rtd_process_free(process, &family->pool);
@@ -352,7 +376,7 @@ static void end_process(struct rtd_family *family, struct rtd_recorder *recorder
     rtd_recorder_write_one(recorder, process);
     if (family->ended_count == RTD_FAMILY_ENDED)
         drop_least(family);
-    if (!rtd_process_sampled(process))
+    if (!rtd_process_matters(process))
         family->unsampled_count++;
     family->ended[family->ended_count++] = process;
 }
@@ -452,8 +476,9 @@ static void tend_process(struct rtd_family *family, struct rtd_collect_process *
             (*budget)--;
         rtd_watch_check(process, now_ns);
     }
-    /* The program itself is looked at each time: it is the one whose report is read. */
-    if (!is_root && now_ns < process->look_ns)
+    /* The program itself is looked at each time while it is young: a script or a wrapper becomes
+     * another program soon or never, and it is the one whose report is read. */
+    if (now_ns < process->look_ns && !(is_root && now_ns - process->hello_ns < YOUNG_NS))
         return;
     process->look_ns = now_ns + SCAN_NS * (1 + family->live_count / 4);
     if (rtd_watch_other_program(process, now_ns)) {

@@ -50,6 +50,7 @@ struct rtd_family {
     const char *trouble; /* why the collector can observe nobody, or NULL */
     struct rtd_collect_process *live[RTD_FAMILY_LIVE];
     unsigned live_count;
+    bool maps_busy; /* mapping events come faster than ticks can follow */
     struct rtd_collect_process *ended[RTD_FAMILY_ENDED];
     unsigned ended_count, unsampled_count;
     struct rtd_stranger strangers[RTD_FAMILY_STRANGERS];
@@ -93,6 +94,9 @@ void rtd_family_root_gone(struct rtd_family *family, int exit_code, int signal);
 
 /* Ticks all clocks and adapts intervals. Allowed while a report is made. */
 void rtd_family_tick(struct rtd_family *family, uint64_t now_ns);
+
+/* Reads the mapping events of all processes, between ticks while maps_busy. Allowed as _tick. */
+void rtd_family_maps(struct rtd_family *family, uint64_t now_ns);
 
 /* Carries out the ends that were seen, so that ledgers can be used again. Records must be free. */
 void rtd_family_settle(struct rtd_family *family, struct rtd_recorder *recorder, uint64_t now_ns);

@@ -177,7 +177,8 @@ static _Noreturn void child_main(int go_fd, int error_fd, const char *path,
     if (got == 1) {
         execve(path, rows[0], rows[1]);
         const int reason = errno;
-        got = write(error_fd, &reason, sizeof(reason));
+        while (write(error_fd, &reason, sizeof(reason)) < 0 && errno == EINTR)
+            continue;
     }
     _exit(127);
 }
@@ -230,8 +231,11 @@ static void close_pipes(struct rtd_launch *launch)
 int rtd_launch_go(struct rtd_launch *launch)
 {
     int reason = 0;
-    ssize_t got = write(launch->go_fd, "g", 1);
+    ssize_t got = 0;
 
+    /* A child that is gone by now is found by its status, like one that goes a moment later. */
+    while (write(launch->go_fd, "g", 1) < 0 && errno == EINTR)
+        continue;
     do {
         got = read(launch->error_fd, &reason, sizeof(reason));
     } while (got < 0 && errno == EINTR);

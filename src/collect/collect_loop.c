@@ -28,6 +28,7 @@
 
 #define MS_NS        UINT64_C(1000000)
 #define TICK_NS      (100 * MS_NS)
+#define MAPS_NS      (10 * MS_NS)
 #define INTERRUPT_NS (700 * MS_NS)
 
 enum {
@@ -300,7 +301,7 @@ static void refresh_all(struct rtd_collect *collect, uint64_t now_ns)
 
     for (unsigned i = 0; i < family->live_count; i++) {
         rtd_process_point(family->live[i], now_ns, true);
-        (void)rtd_process_refresh(family->live[i], now_ns);
+        (void)rtd_process_examine(family->live[i], now_ns);
     }
 }
 
@@ -391,7 +392,10 @@ static int wait_ms(const struct rtd_collect *collect)
 
     if (now_ns >= collect->tick_ns)
         return 0;
-    return (int)((collect->tick_ns - now_ns) / MS_NS) + 1;
+    const uint64_t left_ns = collect->tick_ns - now_ns;
+    if (collect->family.maps_busy && left_ns > MAPS_NS)
+        return (int)(MAPS_NS / MS_NS);
+    return (int)(left_ns / MS_NS) + 1;
 }
 
 static void turn(struct rtd_collect *collect, int timeout_ms)
@@ -410,6 +414,8 @@ struct rtd_collect_outcome rtd_collect_run(struct rtd_collect *collect)
         turn(collect, wait_ms(collect));
         const uint64_t now_ns = rtd_collect_now_ns();
         const bool asked = collect->server_wants || collect->door.waiting_count > 0;
+        if (collect->family.maps_busy)
+            rtd_family_maps(&collect->family, now_ns);
         if (now_ns >= collect->tick_ns) {
             collect->tick_ns = now_ns + TICK_NS;
             pass_interrupt(collect, now_ns);

@@ -87,12 +87,15 @@ static bool ledger_unused(const struct rtd_pool *pool, const struct rtd_ledger *
     const struct rtd_header *h = &ledger->header;
     const struct rtd_header *fresh = &pool->fresh;
 
-    return atomic_load_explicit(&h->samples, memory_order_relaxed) == 0 &&
+    /* What exact mode counted lies elsewhere, and no process counts nothing. */
+    return pool->options.mode == RTD_MODE_SAMPLE &&
+           atomic_load_explicit(&h->samples, memory_order_relaxed) == 0 &&
            atomic_load_explicit(&h->module_count, memory_order_relaxed) <= UNUSED_MODULES &&
            atomic_load_explicit(&h->node_count, memory_order_relaxed) == fresh->node_count &&
            atomic_load_explicit(&h->site_count, memory_order_relaxed) == fresh->site_count &&
            atomic_load_explicit(&h->tag_count, memory_order_relaxed) == fresh->tag_count &&
-           atomic_load_explicit(&h->live_samples, memory_order_relaxed) == 0;
+           atomic_load_explicit(&h->live_samples, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&h->map_events, memory_order_relaxed) == 0;
 }
 
 /* Puts the agent's half of the header and the thread blocks back to what a new ledger has. */

@@ -20,9 +20,22 @@
 
 #define MS_NS     UINT64_C(1000000)
 #define SECOND_NS (1000 * MS_NS)
+/* Half a tick: what is due each second is not put off to the next one. */
+#define SLACK_NS (50 * MS_NS)
+/* How long a limit of memory counts as unchanged. */
+#define LIMIT_NS (10 * SECOND_NS)
+
+/* As much as the sampling interval begins with, so that a process is as likely to count. */
+#define MAPPED_MUCH_BYTES (UINT64_C(512) << 10)
 
 /* Short programs deserve points too: dense at first, then one a second, then decimated. */
 enum { DENSE_POINTS = 10, SERIES_POLL_MS = 250 };
+
+/* Mapping events in one tick after which the ring is read ten times as often. */
+enum { BUSY_EVENTS = RTD_MAP_COUNT / 8 };
+
+/* Of the time between two reads of an exact ledger, what a read may take. */
+enum { READ_SHARE_INVERSE = 20 };
 
 struct rtd_collect_process *rtd_process_new(uint32_t id, pid_t pid)
 {
@@ -53,6 +66,8 @@ void rtd_process_free(struct rtd_collect_process *process, struct rtd_pool *pool
     rtd_pool_give(pool, &process->ledger);
     rtd_image_free(process->record.image);
     rtd_series_fini(&process->record.series);
+    rtd_mappings_fini(&process->record.mappings);
+    rtd_collect_maps_fini(&process->maps);
     free(process->other_path);
     free(process);
 }
@@ -118,11 +133,26 @@ void rtd_process_tick(const struct rtd_collect_process *process, uint64_t now_ns
         rtd_ledger_tick(process->ledger.handle.ledger, (now_ns - process->ledger.born_ns) / MS_NS);
 }
 
+void rtd_process_maps(struct rtd_collect_process *process, uint64_t now_ns)
+{
+    struct rtd_ledger *const ledger = process->ledger.handle.ledger;
+
+    if (!ledger)
+        return;
+    const uint64_t before = process->maps.next;
+    rtd_collect_maps_drain(&process->maps, ledger, now_ns, process->ending);
+    const uint64_t count = process->maps.next - before;
+    process->maps.busy =
+        !process->ending && count >= (process->maps.busy ? BUSY_EVENTS / 10 : BUSY_EVENTS);
+    if (!process->ending)
+        rtd_collect_maps_correct(&process->maps, ledger, (pid_t)process->record.meta.pid, now_ns);
+}
+
 void rtd_process_adapt(struct rtd_collect_process *process, uint64_t now_ns)
 {
     struct rtd_ledger *const ledger = process->ledger.handle.ledger;
 
-    if (!ledger || process->ending)
+    if (!ledger || process->ending || ledger->header.mode == RTD_MODE_EXACT)
         return;
     if (!process->adapt_ns) {
         process->adapt_ns = now_ns;
@@ -141,15 +171,31 @@ bool rtd_process_sampled(const struct rtd_collect_process *process)
 {
     const struct rtd_ledger *const ledger = process->ledger.handle.ledger;
 
+    /* Exact mode counts every allocation, and there is no program without any. */
+    if (ledger && ledger->header.mode == RTD_MODE_EXACT)
+        return atomic_load_explicit(&ledger->header.agent_state, memory_order_relaxed) ==
+               RTD_AGENT_READY;
     if (ledger)
         return atomic_load_explicit(&ledger->header.samples, memory_order_relaxed) != 0;
     return process->record.image && process->record.image->samples_taken != 0;
 }
 
-/* Only a new agent-side state needs a new read; the loads are hints and need no order. */
-static bool ledger_changed(struct rtd_collect_process *process)
+bool rtd_process_matters(const struct rtd_collect_process *process)
+{
+    return rtd_process_sampled(process) || process->maps.mapped_bytes >= MAPPED_MUCH_BYTES;
+}
+
+/*
+ * Only a new agent-side state needs a new read; the loads are hints and need no order. In exact
+ * mode nothing short of the counters tells, so they are read, unless that would take more than a
+ * twentieth of the time.
+ */
+static bool ledger_changed(struct rtd_collect_process *process, uint64_t now_ns)
 {
     const struct rtd_header *h = &process->ledger.handle.ledger->header;
+    if (h->mode == RTD_MODE_EXACT)
+        return !process->image_read ||
+               now_ns - process->read_ns >= process->read_cost_ns * READ_SHARE_INVERSE;
     const uint64_t samples = atomic_load_explicit(&h->samples, memory_order_relaxed);
     const uint64_t live = atomic_load_explicit(&h->live_samples, memory_order_relaxed) ^
                           atomic_load_explicit(&h->live_bytes, memory_order_relaxed);
@@ -159,7 +205,8 @@ static bool ledger_changed(struct rtd_collect_process *process)
         ((uint64_t)atomic_load_explicit(&h->agent_state, memory_order_relaxed) << 32);
     const bool same = process->image_read && samples == process->print_samples &&
                       live == process->print_live && shift == process->print_shift &&
-                      modules == process->print_modules;
+                      modules == process->print_modules &&
+                      !rtd_collect_maps_changed(&process->maps);
 
     process->print_samples = samples;
     process->print_live = live;
@@ -252,19 +299,41 @@ int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns)
             return -ENOMEM;
     }
     const uint64_t clock_ms = (now_ns - process->ledger.born_ns) / MS_NS;
-    if (!ledger_changed(process)) {
+    /* Before the image: the stacks of all events read are in it then. */
+    rtd_collect_maps_drain(&process->maps, process->ledger.handle.ledger, now_ns, process->ending);
+    if (!ledger_changed(process, now_ns)) {
         record->image->clock_ms = clock_ms;
         return 0;
     }
+    record->image->writer_gone = process->ending;
+    const uint64_t begun_ns = rtd_collect_now_ns();
     const int result = rtd_image_read_sparse(record->image, process->ledger.handle.ledger,
                                              process->ledger.handle.fd);
     if (result < 0)
         return result;
+    process->read_cost_ns = rtd_collect_now_ns() - begun_ns;
     rtd_modules_complete(record->image, (pid_t)record->meta.pid, record->meta.executable);
+    (void)rtd_collect_maps_publish(&process->maps, &record->mappings);
+    for (uint32_t i = 0; i < record->mappings.site_count; i++)
+        (void)rtd_image_stack_load(record->image, process->ledger.handle.fd,
+                                   record->mappings.sites[i].stack);
     process->image_read = true;
+    process->read_ns = now_ns;
     process->changed = true;
     name_allocator(process);
     return 1;
+}
+
+int rtd_process_examine(struct rtd_collect_process *process, uint64_t now_ns)
+{
+    const struct rtd_ledger *const ledger = process->ledger.handle.ledger;
+
+    if (ledger && ledger->header.mode == RTD_MODE_EXACT)
+        process->image_read = false;
+    const int result = rtd_process_refresh(process, now_ns);
+    if (result > 0)
+        (void)rtd_image_blocks_read(process->record.image, process->ledger.handle.fd);
+    return result;
 }
 
 /* Every second point goes, and the distance doubles: bounded, and evenly spread over the run. */
@@ -285,8 +354,31 @@ static uint64_t live_bytes_hint(const struct rtd_collect_process *process)
 
     if (!ledger)
         return 0;
+    if (ledger->header.mode == RTD_MODE_EXACT)
+        return rtd_image_live_hint(process->ledger.handle.fd);
     const uint64_t live = atomic_load_explicit(&ledger->header.live_bytes, memory_order_relaxed);
     return live >> 63 ? 0 : live;
+}
+
+/*
+ * The dense points of the first second cost a glance each; more is read when the process's age has
+ * doubled, and once a second. The limit is asked for each time only when it is one of the control
+ * group, whose use is part of the figures.
+ */
+static int look_at_memory(struct rtd_collect_process *process, uint64_t now_ns, bool force,
+                          struct rtd_memory_snapshot *memory)
+{
+    const pid_t pid = (pid_t)process->record.meta.pid;
+
+    *memory = process->record.memory;
+    if (!force && memory->valid && now_ns < process->figures_ns)
+        return rtd_track_glance(pid, memory);
+    const uint64_t age_ns = now_ns - process->hello_ns;
+    process->figures_ns = now_ns + (age_ns < SECOND_NS - SLACK_NS ? age_ns : SECOND_NS - SLACK_NS);
+    if (!force && memory->valid && !memory->limit_is_cgroup && now_ns < process->limit_ns)
+        return rtd_track_update(pid, memory);
+    process->limit_ns = now_ns + LIMIT_NS;
+    return rtd_track_snapshot(pid, memory);
 }
 
 void rtd_process_point(struct rtd_collect_process *process, uint64_t now_ns, bool force)
@@ -300,7 +392,7 @@ void rtd_process_point(struct rtd_collect_process *process, uint64_t now_ns, boo
     process->point_ns = now_ns + (dense ? 100 * MS_NS : process->point_spacing_ns);
     name_allocator(process);
     /* A zombie has no memory any more: what was true before stays. */
-    if (rtd_track_snapshot((pid_t)record->meta.pid, &memory) < 0 || memory.rss_bytes == 0)
+    if (look_at_memory(process, now_ns, force, &memory) < 0 || memory.rss_bytes == 0)
         return;
     memory.heap_bytes = live_bytes_hint(process);
     record->memory = memory;
@@ -354,7 +446,7 @@ void rtd_process_end(struct rtd_collect_process *process, struct rtd_pool *pool,
 
     if (process->ledger.handle.ledger) {
         process->image_read = false; /* read whatever the hints say: it is the last time */
-        if (rtd_process_refresh(process, now_ns) >= 0 && record->image->samples_taken > 0)
+        if (rtd_process_examine(process, now_ns) >= 0 && record->image->samples_taken > 0)
             (void)rtd_series_add(&record->series, record->image);
         rtd_pool_give(pool, &process->ledger);
     }

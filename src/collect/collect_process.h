@@ -16,6 +16,7 @@
 #define RTD_COLLECT_PROCESS_H
 
 #include "analyze/analyze_input.h"
+#include "collect/collect_maps.h"
 #include "collect/collect_pool.h"
 
 #include <stdbool.h>
@@ -35,10 +36,16 @@ struct rtd_collect_process {
     /* What the ledger said when the image was read; equal again: nothing to read. */
     uint64_t print_samples, print_live, print_shift, print_modules;
     bool image_read;
+    uint64_t read_ns;      /* when that was */
+    uint64_t read_cost_ns; /* how long it took */
+
+    struct rtd_collect_maps maps;
 
     uint64_t hello_ns; /* when the ledger was handed over, or the process was first seen */
+    uint64_t address_limit_bytes; /* RLIMIT_AS at that moment; 0 = none, or not known */
     uint64_t adapt_ns, adapt_samples;
     uint64_t point_ns, point_spacing_ns; /* when the next point is due, and how far apart */
+    uint64_t figures_ns, limit_ns;       /* until when a glance, and the limit known, are enough */
     uint64_t check_ns, look_ns, reclaim_ns, list_ns, series_ns;
     char *other_path; /* owned; the executable it was seen to run without a hello, or NULL */
     uint64_t other_ns;
@@ -65,11 +72,20 @@ void rtd_process_tick(const struct rtd_collect_process *process, uint64_t now_ns
 /* Adapts the ledger's sampling interval, once a second at most. Safe like _tick. */
 void rtd_process_adapt(struct rtd_collect_process *process, uint64_t now_ns);
 
+/* Follows what the process maps, at each tick and when it has ended. Safe like _tick. */
+void rtd_process_maps(struct rtd_collect_process *process, uint64_t now_ns);
+
+/* True when the process is worth a report of its own: it was sampled, or it mapped much. */
+bool rtd_process_matters(const struct rtd_collect_process *process);
+
 /* True when the agent took samples in this process. */
 bool rtd_process_sampled(const struct rtd_collect_process *process);
 
 /* Brings the image up to date if the ledger changed. 0 or a negative errno. */
 int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns);
+
+/* The same for a report: whatever it costs, and in exact mode with the ages of live blocks. */
+int rtd_process_examine(struct rtd_collect_process *process, uint64_t now_ns);
 
 /* Takes a memory snapshot and a point of the coarse series when one is due (or `force`). */
 void rtd_process_point(struct rtd_collect_process *process, uint64_t now_ns, bool force);

@@ -16,6 +16,7 @@
 
 #define SECOND_NS         UINT64_C(1000000000)
 #define SECOND_PAUSE_NS   (SECOND_NS * 3 / 10)
+#define FRESH_NS          (SECOND_NS / 25) /* less than a tick */
 #define PAUSE_MAX_NS      (60 * SECOND_NS)
 #define BYTES_PER_SECOND  50000u
 #define CPU_SHARE_INVERSE 1000u
@@ -77,9 +78,12 @@ void rtd_recorder_write(struct rtd_recorder *recorder, struct rtd_collect_proces
         return;
     for (unsigned i = 0; i < count; i++) {
         struct rtd_collect_process *const process = processes[i];
-        (void)rtd_process_refresh(process, rtd_collect_now_ns());
+        /* What one tick does for the series and for the recording needs one read. */
+        const uint64_t now_ns = rtd_collect_now_ns();
+        if (now_ns - process->read_ns > FRESH_NS)
+            (void)rtd_process_refresh(process, now_ns);
         /* A process that took no sample may be one of thousands that never will. */
-        if (!process->changed || (process->record.meta.id != 0 && !rtd_process_sampled(process) &&
+        if (!process->changed || (process->record.meta.id != 0 && !rtd_process_matters(process) &&
                                   process->record.meta.status != RTD_PROCESS_BLIND))
             continue;
         const int64_t written = write_process(recorder, process);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -113,13 +114,21 @@ int rtd_collect_socket_connect(const char *name)
     return fd;
 }
 
+/* A ledger's size says which mode it is of: ledger_exact.h. */
+static uint64_t file_bytes(int fd)
+{
+    struct stat info;
+
+    return fstat(fd, &info) == 0 && info.st_size > 0 ? (uint64_t)info.st_size : 0;
+}
+
 int rtd_collect_socket_welcome(int fd, int status, int ledger_fd)
 {
     struct rtd_welcome welcome = {
         .magic = RTD_HANDSHAKE_MAGIC,
         .version = RTD_LEDGER_VERSION,
         .status = status,
-        .ledger_bytes = status == 0 ? RTD_LEDGER_BYTES : 0,
+        .ledger_bytes = status == 0 ? file_bytes(ledger_fd) : 0,
     };
     struct iovec part = {.iov_base = &welcome, .iov_len = sizeof(welcome)};
     union {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,23 @@ static void explain_disabled(const struct rtd_collect_process *process, uint32_t
     }
 }
 
+/* An agent that has no room to map its ledger says nothing: it cannot. */
+static void explain_silence(const struct rtd_collect_process *process, char *reason, size_t size)
+{
+    const uint64_t needed = process->ledger.handle.ledger->header.total_bytes;
+    const uint64_t limit = process->address_limit_bytes;
+    if (limit != 0 && limit < needed)
+        (void)snprintf(reason, size,
+                       "its address space is limited to %" PRIu64 " MB (ulimit -v) and the ledger "
+                       "of this mode takes %" PRIu64 " MB of it: raise the limit%s",
+                       limit / 1000000, needed / 1000000,
+                       process->ledger.handle.ledger->header.mode == RTD_MODE_EXACT
+                           ? ", or use --mode sample"
+                           : "");
+    else
+        (void)snprintf(reason, size, "the agent asked for a ledger and did not use it");
+}
+
 void rtd_watch_agent(struct rtd_collect_process *process, uint64_t now_ns, bool last)
 {
     char reason[RTD_REASON_BYTES];
@@ -102,7 +120,8 @@ void rtd_watch_agent(struct rtd_collect_process *process, uint64_t now_ns, bool 
         explain_disabled(process, h->agent_reason, reason, sizeof(reason));
         rtd_process_blind(process, reason);
     } else if (last || now_ns - process->hello_ns > ANSWER_SECONDS * SECOND_NS) {
-        rtd_process_blind(process, "the agent asked for a ledger and did not use it");
+        explain_silence(process, reason, sizeof(reason));
+        rtd_process_blind(process, reason);
     }
 }
 

@@ -194,6 +194,19 @@ static bool in_c_library(const struct rtd_report_frame *frame)
     return strncmp(slash ? slash + 1 : frame->module, "libc.so", 7) == 0;
 }
 
+struct rtd_report_frame rtd_human_named(const struct rtd_report_site *site)
+{
+    const uint32_t index = site->named_frame < site->frame_count ? site->named_frame : 0;
+
+    return (struct rtd_report_frame){
+        .function = site->function,
+        .file = site->file,
+        .line = site->line,
+        .module = site->module,
+        .offset = site->frame_count ? site->frames[index].offset : 0,
+    };
+}
+
 const struct rtd_report_frame *rtd_human_caller(const struct rtd_report_site *site, unsigned n)
 {
     const char *last = site->function;

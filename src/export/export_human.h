@@ -17,7 +17,7 @@ struct rtd_words {
     char text[96];
 };
 
-/* "512 B", "12.3 MiB". */
+/* "512 B", "12.3 MiB": three digits, units of 1024; the next unit from 999.5 on. */
 struct rtd_words rtd_human_bytes(uint64_t bytes);
 
 /* The value alone, where there is no room for the interval: "12.3 MiB", or "<1.84 MiB" for none. */
@@ -26,13 +26,13 @@ struct rtd_words rtd_human_about_bytes(struct rtd_estimate estimate);
 /* "11.8..12.9 MiB"; "exact" when both ends are the value. */
 struct rtd_words rtd_human_range_bytes(struct rtd_estimate estimate);
 
-/* "9,999", "12.3k", "4.56M". */
+/* "9,999", "12.3k", "4.56M": all digits below ten thousand, then three and units of 1000. */
 struct rtd_words rtd_human_count(uint64_t count);
 
 /* All digits, grouped: "1,234,567". */
 struct rtd_words rtd_human_digits(uint64_t count);
 
-/* "0.42 s", "3 min 12 s", "2 h 5 min", "3 d 4 h". */
+/* "0.42 s", "3 min 12 s", "2 h 5 min", "3 d 4 h". Negative and not a number read as 0. */
 struct rtd_words rtd_human_duration(double seconds);
 
 /* RFC 3339 in UTC with milliseconds; "" for 0. */
@@ -41,8 +41,14 @@ struct rtd_words rtd_human_time(uint64_t unix_ns);
 /* "running", "exited with status 3", "killed by signal 9 (SIGKILL)", ... */
 struct rtd_words rtd_human_status(const struct rtd_process_meta *meta);
 
-/* "module+0x1a2b" of a frame without a name. */
+/* "module+0x1a2b" of a frame without a name: the file's name without its directory, cut. */
 struct rtd_words rtd_human_place(const char *module, uint64_t offset);
+
+/*
+ * The place of a site: the frame that names it, or the first one if none does (offset 0 without a
+ * stack). Build id and inlining are left empty. The strings are the site's.
+ */
+struct rtd_report_frame rtd_human_named(const struct rtd_report_site *site);
 
 /*
  * The n-th caller (from 1) of the frame that names a site, of those worth naming beside it: with a
@@ -51,7 +57,10 @@ struct rtd_words rtd_human_place(const char *module, uint64_t offset);
  */
 const struct rtd_report_frame *rtd_human_caller(const struct rtd_report_site *site, unsigned n);
 
-/* The contract's words: running|exited|killed|blind; sample|exact; exec|fork|unseen. */
+/*
+ * The contract's words: running|exited|killed|blind; sample|exact; exec|fork|unseen. Constant
+ * strings for every number: recordings are read from strangers, and hold what they like.
+ */
 const char *rtd_human_status_name(uint32_t status);
 const char *rtd_human_mode_name(uint32_t mode);
 const char *rtd_human_kind_name(uint32_t kind);

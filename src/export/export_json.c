@@ -17,37 +17,35 @@
 
 enum { CHILD_SITES_MAX = 100 };
 
-/* A line is null and never 0 when it is not known: editors would open line 0. */
-static void put_line(struct rtd_json *json, uint32_t line)
+/* The members that name a place, as it is in frame; the rest of frame is not looked at. */
+static void put_place(struct rtd_json *json, const struct rtd_report_frame *frame)
 {
-    if (line)
-        rtd_json_uint(json, "line", line);
+    rtd_json_string(json, "function", frame->function);
+    rtd_json_string(json, "file", frame->file);
+    /* A line is null and never 0 when it is not known: editors would open line 0. */
+    if (frame->line)
+        rtd_json_uint(json, "line", frame->line);
     else
         rtd_json_null(json, "line");
+    rtd_json_string(json, "module", frame->module);
 }
 
 static void put_frame(struct rtd_json *json, const struct rtd_report_frame *frame)
 {
     rtd_json_object(json, NULL);
-    rtd_json_string(json, "function", frame->function);
-    rtd_json_string(json, "file", frame->file);
-    put_line(json, frame->line);
-    rtd_json_string(json, "module", frame->module);
+    put_place(json, frame);
     rtd_json_string(json, "build_id", frame->build_id);
     rtd_json_uint(json, "offset", frame->offset);
     rtd_json_bool(json, "inlined", frame->inlined);
     rtd_json_end(json);
 }
 
-/* A site with the contract's keys, then ours: how well it is founded and when it was seen. */
-static void put_site(struct rtd_json *json, const struct rtd_report_site *site)
+void rtd_export_put_site_head(struct rtd_json *json, const struct rtd_report_site *site)
 {
-    rtd_json_object(json, NULL);
+    const struct rtd_report_frame named = rtd_human_named(site);
+
     rtd_json_uint(json, "id", site->id);
-    rtd_json_string(json, "function", site->function);
-    rtd_json_string(json, "file", site->file);
-    put_line(json, site->line);
-    rtd_json_string(json, "module", site->module);
+    put_place(json, &named);
     rtd_json_string(json, "component", site->component);
     rtd_json_string(json, "operation", site->operation);
     rtd_json_array(json, "stack");
@@ -56,6 +54,38 @@ static void put_site(struct rtd_json *json, const struct rtd_report_site *site)
     rtd_json_end(json);
     rtd_json_bool(json, "truncated", site->truncated);
     rtd_export_put_figures(json, &site->figures);
+}
+
+static void put_peak(struct rtd_json *json, const struct rtd_report_counts *counts)
+{
+    rtd_json_object(json, "peak");
+    rtd_json_uint(json, "live_bytes", counts->peak_bytes);
+    rtd_json_uint(json, "live_blocks", counts->peak_blocks);
+    rtd_json_end(json);
+}
+
+/* What exact mode counts besides: members of the open object. */
+static void put_counts(struct rtd_json *json, const struct rtd_report_counts *counts)
+{
+    rtd_json_uint(json, "frees", counts->frees);
+    rtd_json_uint(json, "freed_bytes", counts->freed_bytes);
+    rtd_json_uint(json, "temporary", counts->temporary);
+    rtd_json_uint(json, "max_size", counts->max_size);
+    rtd_json_array(json, "lifetime");
+    for (unsigned i = 0; i < RTD_LIFETIME_BUCKETS; i++)
+        rtd_json_uint(json, NULL, counts->lifetime[i]);
+    rtd_json_end(json);
+}
+
+/* A site with the contract's keys, then ours: how well it is founded and when it was seen. */
+static void put_site(struct rtd_json *json, const struct rtd_report_site *site)
+{
+    rtd_json_object(json, NULL);
+    rtd_export_put_site_head(json, site);
+    if (site->counts) {
+        put_counts(json, site->counts);
+        put_peak(json, site->counts);
+    }
     rtd_json_uint(json, "samples_live", site->samples_live);
     rtd_json_uint(json, "samples_total", site->samples_total);
     rtd_export_put_time(json, "first_seen", site->first_seen_unix_ns);
@@ -90,6 +120,11 @@ static void put_totals(struct rtd_json *json, const struct rtd_report_process *p
     rtd_json_object(json, "totals");
     rtd_export_put_figures(json, &process->totals);
     rtd_export_put_estimate(json, "peak_live_bytes", process->peak_live_bytes);
+    if (process->counts) {
+        rtd_json_double(json, "peak_seconds", process->peak_seconds);
+        put_counts(json, process->counts);
+        rtd_json_uint(json, "unknown_frees", process->unknown_frees);
+    }
     rtd_json_end(json);
 }
 
@@ -102,6 +137,10 @@ static void open_losses(struct rtd_json *json, const struct rtd_report_process *
 
         if (name)
             rtd_json_uint(json, name, process->losses[i]);
+    }
+    if (process->counts) {
+        rtd_json_uint(json, "missed_frees", process->missed_frees);
+        rtd_json_uint(json, "untracked", process->untracked);
     }
     rtd_json_uint(json, "ledger_records_rejected", process->rejected);
 }
@@ -139,9 +178,12 @@ static void put_target(struct rtd_json *json, const struct rtd_report_process *t
     rtd_json_end(json);
 }
 
-/* One image. An image that ended by exec reads as exited, and the flag says why. */
+/*
+ * One image. An image that ended by exec reads as exited, and the flag says why. The sites of the
+ * target stand on the top level already.
+ */
 static void put_process(struct rtd_json *json, const struct rtd_report_process *process,
-                        bool is_target)
+                        const struct rtd_report_process *target)
 {
     const struct rtd_process_meta *const meta = &process->meta;
 
@@ -155,8 +197,10 @@ static void put_process(struct rtd_json *json, const struct rtd_report_process *
     put_fate(json, process);
     rtd_json_uint(json, "interval_bytes", process->interval_bytes);
     put_totals(json, process);
-    if (!is_target)
+    if (process != target)
         put_sites(json, process, CHILD_SITES_MAX);
+    if (process != target)
+        rtd_export_put_mappings(json, "mappings", process, CHILD_SITES_MAX);
     put_components(json, process);
     open_losses(json, process);
     rtd_json_end(json);
@@ -177,6 +221,7 @@ static void put_target_figures(struct rtd_json *json, const struct rtd_report *r
     put_sites(json, target, UINT32_MAX);
     put_components(json, target);
     rtd_export_put_operations(json, "operations", target);
+    rtd_export_put_mappings(json, "mappings", target, UINT32_MAX);
     rtd_export_put_memory(json, "memory", target);
     rtd_export_put_leaks(json, "leaks", target);
     rtd_export_put_allocations(json, "allocations", target);
@@ -201,7 +246,7 @@ void rtd_export_report_json(struct rtd_buffer *out, const struct rtd_report *rep
         rtd_json_null(&json, "target");
     rtd_json_array(&json, "processes");
     for (uint32_t i = 0; i < report->process_count; i++)
-        put_process(&json, &report->processes[i], &report->processes[i] == report->target);
+        put_process(&json, &report->processes[i], report->target);
     rtd_json_end(&json);
     rtd_json_end(&json);
     rtd_buffer_putc(out, '\n');

@@ -16,7 +16,11 @@
 #include "analyze/analyze_report.h"
 #include "export/export_buffer.h"
 
-/* Each writes one object under key (NULL: as an element or outermost value). */
+/*
+ * Each writes one object under key (NULL: as an element or outermost value). process is borrowed
+ * for the call. Figures that are not known - those of a blind process, or memory that was never
+ * read - are null, so that nobody takes them for zero; leaks and allocations also say why.
+ */
 void rtd_export_put_memory(struct rtd_json *json, const char *key,
                            const struct rtd_report_process *process);
 void rtd_export_put_leaks(struct rtd_json *json, const char *key,
@@ -24,7 +28,7 @@ void rtd_export_put_leaks(struct rtd_json *json, const char *key,
 void rtd_export_put_allocations(struct rtd_json *json, const char *key,
                                 const struct rtd_report_process *process);
 
-/* {"value", "low", "high"} */
+/* {"value", "low", "high"}, in the unit of the estimate (bytes or a count). */
 void rtd_export_put_estimate(struct rtd_json *json, const char *key, struct rtd_estimate estimate);
 
 /* The four figures as members of the object that is open. */
@@ -33,6 +37,13 @@ void rtd_export_put_figures(struct rtd_json *json, const struct rtd_report_figur
 /* Array of {"component", "name", figures}. */
 void rtd_export_put_operations(struct rtd_json *json, const char *key,
                                const struct rtd_report_process *process);
+
+/* Members of a site's open object: id, place, owner, stack, and the four figures. */
+void rtd_export_put_site_head(struct rtd_json *json, const struct rtd_report_site *site);
+
+/* The domain of mappings as an object, with that many sites at most. */
+void rtd_export_put_mappings(struct rtd_json *json, const char *key,
+                             const struct rtd_report_process *process, uint32_t most);
 
 /* RFC 3339; null for 0. */
 void rtd_export_put_time(struct rtd_json *json, const char *key, uint64_t unix_ns);

@@ -138,6 +138,8 @@ static void put_heap(struct rtd_buffer *out, const struct rtd_report_process *ta
              target->peak_live_bytes.value);
     put_uint(out, "riptide_memory_heap_blocks", "Live heap blocks (estimate).",
              target->totals.live_blocks.value);
+    put_uint(out, "riptide_mapped_bytes", "Address space mapped by the program itself, now.",
+             target->mappings.figures.live_bytes.value);
     put_double(out, "riptide_allocation_efficiency_score", "Use of the allocator, 0 to 1.",
                target->allocations.efficiency_score);
     put_uint(out, "riptide_leak_suspects", "Components that meet a leak criterion.",
@@ -296,9 +298,10 @@ static void put_identity(struct rtd_buffer *out, const struct rtd_report *report
                  (meta->status == RTD_PROCESS_RUNNING || meta->status == RTD_PROCESS_BLIND));
     put_uint(out, "riptide_target_blind", "1 when the target's allocations cannot be seen.",
              meta->status == RTD_PROCESS_BLIND);
-    if (meta->started_unix_ns)
+    const uint64_t started_unix_ms = meta->started_unix_ns / 1000000;
+    if (started_unix_ms)
         put_double(out, "riptide_target_start_time_seconds", "Start of the target, Unix time.",
-                   (double)(meta->started_unix_ns / 1000000) / 1000);
+                   (double)started_unix_ms / 1000);
     if (target->interval_bytes)
         put_uint(out, "riptide_sampling_interval_bytes", "Mean distance between two samples.",
                  target->interval_bytes);

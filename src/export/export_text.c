@@ -45,9 +45,10 @@ static const struct {
     {RTD_LOSS_UNMARKED, "samples could not be marked by the allocator and were given up"},
     {RTD_LOSS_GENERATIONS, "unloads of modules are not told apart: frames may be misnamed"},
     {RTD_LOSS_FORK_UNOBSERVED, "child processes were not observed"},
+    {RTD_LOSS_MAPS_UNSEEN, "mappings came too fast and were not seen"},
 };
 
-static void put_section(const struct rtd_text *text, const char *title)
+void rtd_text_section(const struct rtd_text *text, const char *title)
 {
     rtd_buffer_putc(text->out, '\n');
     rtd_text_style(text, RTD_STYLE_HEAD);
@@ -103,23 +104,34 @@ static void put_head(const struct rtd_text *text, const struct rtd_report *repor
 
 static void put_one_loss(const struct rtd_text *text, uint64_t count, const char *sentence)
 {
-    if (count)
+    static const char sampled[] = "samples ";
+
+    /* What is a sample elsewhere is every allocation in exact mode. */
+    if (count && text->exact && strncmp(sentence, sampled, strlen(sampled)) == 0)
+        rtd_buffer_printf(text->out, "  %s allocations %s\n", rtd_human_digits(count).text,
+                          sentence + strlen(sampled));
+    else if (count)
         rtd_buffer_printf(text->out, "  %s %s\n", rtd_human_digits(count).text, sentence);
 }
 
 static void put_losses(const struct rtd_text *text, const struct rtd_report *report)
 {
     const struct rtd_report_process *const target = report->target;
-    uint64_t sum = report->recording_lost_writes + target->rejected;
+    uint64_t sum =
+        report->recording_lost_writes + target->rejected + target->missed_frees + target->untracked;
 
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(loss_sentences); i++)
         sum += target->losses[loss_sentences[i].loss];
     if (sum == 0)
         return;
-    put_section(text, "Not seen");
+    rtd_text_section(text, "Not seen");
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(loss_sentences); i++)
         put_one_loss(text, target->losses[loss_sentences[i].loss], loss_sentences[i].sentence);
     put_one_loss(text, report->recording_lost_writes, "writes to the recording failed");
+    put_one_loss(text, target->missed_frees,
+                 "frees were not seen: these addresses were issued again");
+    put_one_loss(text, target->untracked,
+                 "blocks found no room in the table of addresses and count as freed");
     put_one_loss(text, target->rejected, "records of the ledger were damaged and left out");
 }
 
@@ -134,11 +146,48 @@ static void put_total(const struct rtd_text *text, const char *name, struct rtd_
     rtd_buffer_putc(text->out, '\n');
 }
 
+/* A figure that nothing was estimated in, to the last byte. */
+static void put_exact(const struct rtd_text *text, const char *name, uint64_t bytes)
+{
+    rtd_buffer_printf(text->out, "  %-10s %9s  %20s B", name, rtd_human_bytes(bytes).text,
+                      rtd_human_digits(bytes).text);
+}
+
+static void put_exact_totals(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_report_figures *const totals = &target->totals;
+    const struct rtd_report_counts *const counts = target->counts;
+
+    rtd_text_section(text, "Heap, every allocation counted");
+    put_exact(text, "live", totals->live_bytes.value);
+    rtd_buffer_printf(text->out, "   %s blocks\n",
+                      rtd_human_digits(totals->live_blocks.value).text);
+    put_exact(text, "peak", target->peak_live_bytes.value);
+    rtd_buffer_printf(text->out, "   at %.2f s\n", target->peak_seconds);
+    put_exact(text, "allocated", totals->allocated_bytes.value);
+    rtd_buffer_printf(text->out, "   %s allocations, %s of them temporary\n",
+                      rtd_human_digits(totals->allocations.value).text,
+                      rtd_human_digits(counts->temporary).text);
+    put_exact(text, "freed", counts->freed_bytes);
+    rtd_buffer_printf(text->out, "   %s frees", rtd_human_digits(counts->frees).text);
+    if (target->unknown_frees)
+        rtd_buffer_printf(text->out, ", and %s of blocks from before the start",
+                          rtd_human_digits(target->unknown_frees).text);
+    rtd_buffer_putc(text->out, '\n');
+    if (target->site_count == 0)
+        rtd_buffer_puts(text->out, "  No allocation was seen.\n");
+}
+
 static void put_totals(const struct rtd_text *text, const struct rtd_report_process *target)
 {
     const struct rtd_report_figures *const totals = &target->totals;
 
-    put_section(text, "Heap, with 95 % intervals");
+    if (target->counts) {
+        put_exact_totals(text, target);
+        return;
+    }
+
+    rtd_text_section(text, "Heap, with 95 % intervals");
     put_total(text, "live", totals->live_bytes, &totals->live_blocks, "blocks");
     put_total(text, "peak", target->peak_live_bytes, NULL, "");
     put_total(text, "allocated", totals->allocated_bytes, &totals->allocations, "allocations");
@@ -156,20 +205,20 @@ static void put_table(const struct rtd_text *text, const struct rtd_report_proce
 {
     switch (by) {
     case RTD_BY_COMPONENT:
-        put_section(text, "By component, most live bytes first");
+        rtd_text_section(text, "By component, most live bytes first");
         rtd_text_table_components(text, target);
         break;
     case RTD_BY_OPERATION:
-        put_section(text, "By operation, most live bytes first");
+        rtd_text_section(text, "By operation, most live bytes first");
         rtd_text_table_operations(text, target);
         break;
     case RTD_BY_MODULE:
-        put_section(text, "By module of the naming frame, most live bytes first");
+        rtd_text_section(text, "By module of the naming frame, most live bytes first");
         rtd_text_table_modules(text, target);
         break;
     case RTD_BY_SITE:
     default:
-        put_section(text, "By site, most live bytes first");
+        rtd_text_section(text, "By site, most live bytes first");
         rtd_text_table_sites(text, target);
         break;
     }
@@ -178,11 +227,8 @@ static void put_table(const struct rtd_text *text, const struct rtd_report_proce
 /* One frame a line, in full: here a place must be complete enough to be pasted elsewhere. */
 static void put_frame(const struct rtd_text *text, const struct rtd_report_frame *frame, bool named)
 {
-    const struct rtd_text_place place = {frame->function, frame->file, frame->module, frame->line,
-                                         frame->offset};
-
     rtd_buffer_puts(text->out, named ? "    > " : "      ");
-    rtd_text_place(text, &place, 0);
+    rtd_text_place(text, frame, 0);
     if (frame->function && !frame->file) {
         const struct rtd_words unnamed = rtd_human_place(frame->module, frame->offset);
 
@@ -219,7 +265,7 @@ static void put_stacks(const struct rtd_text *text, const struct rtd_report_proc
 
     if (count == 0)
         return;
-    put_section(text, "Stacks of the largest sites, innermost frame first");
+    rtd_text_section(text, "Stacks of the largest sites, innermost frame first");
     for (uint32_t i = 0; i < count && i < text->top; i++) {
         const struct rtd_report_site *const site = &target->sites[i];
 
@@ -233,6 +279,15 @@ static void put_stacks(const struct rtd_text *text, const struct rtd_report_proc
         rtd_buffer_putc(text->out, '\n');
         put_stack(text, site);
     }
+}
+
+/* Most programs map nothing by themselves. */
+static void put_mappings(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    if (target->mappings.site_count == 0)
+        return;
+    rtd_text_section(text, "Mappings by mmap, mremap and brk, beside the heap, most bytes first");
+    rtd_text_table_mappings(text, target);
 }
 
 /* "high_growth_rate" reads as "high growth rate". */
@@ -269,7 +324,7 @@ static void put_leaks(const struct rtd_text *text, const struct rtd_report_proce
 {
     const struct rtd_report_leaks *const leaks = &target->leaks;
 
-    put_section(text, "Potential leaks");
+    rtd_text_section(text, "Potential leaks");
     if (leaks->potential_leak_count == 0)
         rtd_buffer_printf(text->out, "  No component met a leak criterion in %s.\n",
                           rtd_human_duration(target->duration_seconds).text);
@@ -285,7 +340,7 @@ static void put_advice(const struct rtd_text *text, const struct rtd_report_proc
 {
     const struct rtd_report_allocations *const allocations = &target->allocations;
 
-    put_section(text, "Allocation");
+    rtd_text_section(text, "Allocation");
     rtd_buffer_printf(text->out, "  efficiency score %.2f of 1\n", allocations->efficiency_score);
     for (uint32_t i = 0; i < allocations->recommendation_count; i++) {
         const struct rtd_report_recommendation *const advice = &allocations->recommendations[i];
@@ -311,7 +366,7 @@ static void put_memory(const struct rtd_text *text, const struct rtd_report_proc
 {
     const struct rtd_memory_snapshot *const memory = &target->memory;
 
-    put_section(text, "Memory of the process");
+    rtd_text_section(text, "Memory of the process");
     if (!memory->valid) {
         rtd_buffer_puts(text->out, "  unknown: the process was gone before it could be read\n");
         return;
@@ -361,7 +416,7 @@ static void put_processes(const struct rtd_text *text, const struct rtd_report *
 
     if (report->process_count < 2)
         return;
-    put_section(text, "Other process images");
+    rtd_text_section(text, "Other process images");
     rtd_text_style(text, RTD_STYLE_HEAD);
     rtd_buffer_printf(text->out, "  %8s  %9s %10s  %-29s  %s\n", "pid", "live", "allocated",
                       "status", "command");
@@ -383,6 +438,7 @@ void rtd_export_text(struct rtd_buffer *out, const struct rtd_report *report,
 {
     const struct rtd_text text = {
         .out = out,
+        .exact = report->target && report->target->counts,
         .width = options->width == 0               ? DEFAULT_WIDTH
                  : options->width < SMALLEST_WIDTH ? SMALLEST_WIDTH
                                                    : options->width,
@@ -402,9 +458,12 @@ void rtd_export_text(struct rtd_buffer *out, const struct rtd_report *report,
             put_table(&text, report->target, options->by);
             if (options->by == RTD_BY_SITE)
                 put_stacks(&text, report->target);
+            if (text.exact)
+                rtd_text_counts(&text, report->target);
             if (options->by != RTD_BY_COMPONENT)
                 put_table(&text, report->target, RTD_BY_COMPONENT);
         }
+        put_mappings(&text, report->target);
         put_leaks(&text, report->target);
         if (report->target->site_count)
             put_advice(&text, report->target);

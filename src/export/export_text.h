@@ -19,24 +19,29 @@ enum rtd_style { RTD_STYLE_HEAD, RTD_STYLE_WARN, RTD_STYLE_DIM };
 
 struct rtd_text {
     struct rtd_buffer *out; /* borrowed */
-    unsigned width, top;
+    unsigned width;         /* columns of the page */
+    unsigned top;           /* rows of a table */
+    bool exact;             /* nothing is estimated: no intervals are shown */
     bool colour;
 };
 
-/* A place in code; everything borrowed, function and file NULL if unknown. */
-struct rtd_text_place {
-    const char *function, *file, *module;
-    uint32_t line;
-    uint64_t offset;
-};
+/* A heading with a blank line in front. */
+void rtd_text_section(const struct rtd_text *text, const char *title);
 
+/* What only exact mode can tell: the sites at the peak, and those of temporary allocations. */
+void rtd_text_counts(const struct rtd_text *text, const struct rtd_report_process *process);
+
+/* Begin and end a style; both write nothing without colour. Styles do not nest. */
 void rtd_text_style(const struct rtd_text *text, enum rtd_style style);
 void rtd_text_plain(const struct rtd_text *text);
 
 /* Name, harmless for a terminal. */
 void rtd_text_clean(const struct rtd_text *text, const char *name);
 
-/* The same, cut to columns with ".." (at the left when keep_end), padded with blanks if pad. */
+/*
+ * The same, cut to columns with ".." (at the left when keep_end). _pad() cuts at the right and also
+ * fills up with blanks. A column is a code point: wide characters are not known to be two.
+ */
 void rtd_text_fit(const struct rtd_text *text, const char *name, unsigned columns, bool keep_end);
 void rtd_text_pad(const struct rtd_text *text, const char *name, unsigned columns);
 
@@ -44,13 +49,17 @@ void rtd_text_pad(const struct rtd_text *text, const char *name, unsigned column
 unsigned rtd_text_columns(const char *name);
 
 /*
+ * The place of a frame, of which build id and inlining are not looked at:
  * "function  path/file.c:LINE" or "module+0xoffset", cut to columns; 0 = in full. The path loses
  * leading directories first.
  */
-void rtd_text_place(const struct rtd_text *text, const struct rtd_text_place *place,
+void rtd_text_place(const struct rtd_text *text, const struct rtd_report_frame *place,
                     unsigned columns);
 
-/* Breaks sentence between words at the width; further lines begin with indent blanks. */
+/*
+ * Breaks sentence between words at the width and ends the line. Further lines begin with indent
+ * blanks; the first is taken to stand at that column already.
+ */
 void rtd_text_wrap(const struct rtd_text *text, const char *sentence, unsigned indent);
 
 /* The place that names a site, with its callers ("a < b") if it has no file; 0 = in full. */
@@ -64,5 +73,8 @@ void rtd_text_table_components(const struct rtd_text *text,
 void rtd_text_table_operations(const struct rtd_text *text,
                                const struct rtd_report_process *process);
 void rtd_text_table_modules(const struct rtd_text *text, const struct rtd_report_process *process);
+
+/* The ten places that hold most mapped bytes, and the sums. */
+void rtd_text_table_mappings(const struct rtd_text *text, const struct rtd_report_process *process);
 
 #endif

@@ -21,6 +21,7 @@
 
 enum {
     FIGURE_COLUMNS = 43,    /* live, interval, blocks, allocated, and the blanks around them */
+    EXACT_COLUMNS = 35,     /* live, blocks, allocated, allocations, and the blanks */
     COMPONENT_COLUMNS = 14, /* at most, in the table of sites */
     OWNER_COLUMNS = 20,     /* of components in the table of operations, at most */
     PLACE_COLUMNS = 34,     /* less room for places than this costs the column of components */
@@ -162,7 +163,7 @@ static const char *fit_path(const char *path, unsigned columns, unsigned *name_c
     return file;
 }
 
-void rtd_text_place(const struct rtd_text *text, const struct rtd_text_place *place,
+void rtd_text_place(const struct rtd_text *text, const struct rtd_report_frame *place,
                     unsigned columns)
 {
     const struct rtd_words unnamed = rtd_human_place(place->module, place->offset);
@@ -268,15 +269,8 @@ static void put_callers(const struct rtd_text *text, const struct rtd_report_sit
 void rtd_text_site(const struct rtd_text *text, const struct rtd_report_site *site,
                    unsigned columns)
 {
-    const uint32_t index = site->named_frame < site->frame_count ? site->named_frame : 0;
     const struct rtd_report_frame *const caller = rtd_human_caller(site, 1);
-    const struct rtd_text_place place = {
-        .function = site->function,
-        .file = site->file,
-        .module = site->module,
-        .line = site->line,
-        .offset = site->frame_count ? site->frames[index].offset : 0,
-    };
+    const struct rtd_report_frame place = rtd_human_named(site);
 
     if (site->frame_count == 0 && !site->function)
         rtd_buffer_puts(text->out, "(no stack)");
@@ -295,19 +289,30 @@ static int number_columns(const struct rtd_text *text)
 static void put_heading(const struct rtd_text *text, const char *last_columns)
 {
     rtd_text_style(text, RTD_STYLE_HEAD);
-    rtd_buffer_printf(text->out, "%*s %8s %14s %6s %9s  %s\n", number_columns(text), "#", "live",
-                      "95 % interval", "blocks", "allocated", last_columns);
+    if (text->exact)
+        rtd_buffer_printf(text->out, "%*s %8s %6s %9s %6s  %s\n", number_columns(text), "#", "live",
+                          "blocks", "allocated", "allocs", last_columns);
+    else
+        rtd_buffer_printf(text->out, "%*s %8s %14s %6s %9s  %s\n", number_columns(text), "#",
+                          "live", "95 % interval", "blocks", "allocated", last_columns);
     rtd_text_plain(text);
 }
 
 static void put_figures(const struct rtd_text *text, uint32_t row,
                         const struct rtd_report_figures *figures)
 {
-    rtd_buffer_printf(text->out, "%*u %8s %14s %6s %9s  ", number_columns(text), (unsigned)row + 1,
-                      rtd_human_bytes(figures->live_bytes.value).text,
-                      rtd_human_range_bytes(figures->live_bytes).text,
-                      rtd_human_count(figures->live_blocks.value).text,
-                      rtd_human_bytes(figures->allocated_bytes.value).text);
+    const struct rtd_words live = rtd_human_bytes(figures->live_bytes.value);
+    const struct rtd_words blocks = rtd_human_count(figures->live_blocks.value);
+    const struct rtd_words allocated = rtd_human_bytes(figures->allocated_bytes.value);
+
+    rtd_buffer_printf(text->out, "%*u %8s ", number_columns(text), (unsigned)row + 1, live.text);
+    if (text->exact)
+        rtd_buffer_printf(text->out, "%6s %9s %6s  ", blocks.text, allocated.text,
+                          rtd_human_count(figures->allocations.value).text);
+    else
+        rtd_buffer_printf(text->out, "%14s %6s %9s  ",
+                          rtd_human_range_bytes(figures->live_bytes).text, blocks.text,
+                          allocated.text);
 }
 
 static uint32_t shown_rows(const struct rtd_text *text, uint32_t count)
@@ -325,7 +330,8 @@ static void put_more(const struct rtd_text *text, uint32_t count, const char *no
 /* Columns left for the last of the table's cells, when others take used. */
 static unsigned columns_after(const struct rtd_text *text, unsigned used)
 {
-    const unsigned taken = (unsigned)number_columns(text) + FIGURE_COLUMNS + used;
+    const unsigned taken =
+        (unsigned)number_columns(text) + (text->exact ? EXACT_COLUMNS : FIGURE_COLUMNS) + used;
 
     return text->width > taken + LAST_COLUMNS ? text->width - taken : LAST_COLUMNS;
 }
@@ -427,6 +433,7 @@ static void merge_row(struct module_row *into, const struct module_row *from)
     into->figures.live_bytes.value += from->figures.live_bytes.value;
     into->figures.live_blocks.value += from->figures.live_blocks.value;
     into->figures.allocated_bytes.value += from->figures.allocated_bytes.value;
+    into->figures.allocations.value += from->figures.allocations.value;
     into->below += from->below;
     into->above += from->above;
 }

@@ -44,7 +44,7 @@ int rtd_file_header_decode(const uint8_t in[RTD_FILE_HEADER_BYTES], struct rtd_f
     if (rtd_bytes_load_u32(in + 60) != crc_add(0, in, 60)) {
         return -EBADMSG;
     }
-    if (header->version != RTD_RECORDING_VERSION ||
+    if (header->version == 0 || header->version > RTD_RECORDING_VERSION ||
         rtd_bytes_load_u32(in + 12) != RTD_FILE_HEADER_BYTES) {
         return -ENOTSUP;
     }
@@ -154,6 +154,15 @@ uint32_t rtd_block_plain_limit(uint16_t type)
     case RTD_BLOCK_NODES:
     case RTD_BLOCK_STATE:
         return 4 << 20;
+    case RTD_BLOCK_MAPS:
+        return 16 << 20;
+    case RTD_BLOCK_EXACT_NODES:
+        return 48 << 20;
+    case RTD_BLOCK_EXACT_STATE:
+    case RTD_BLOCK_EXACT_DELTA:
+        return 64 << 20;
+    case RTD_BLOCK_EXACT_BLOCKS:
+        return 1 << 20;
     case RTD_BLOCK_SYMBOLS:
         return RTD_BLOCK_SYMBOL_MAX;
     default:
@@ -163,6 +172,10 @@ uint32_t rtd_block_plain_limit(uint16_t type)
 
 RTD_STATIC_ASSERT(RTD_SITE_COUNT * 160 + RTD_SAMPLE_CAPACITY * 32 + 64 <= 4 << 20, "state");
 RTD_STATIC_ASSERT(RTD_NODE_COUNT * 12 + 4 <= 4 << 20, "nodes");
+/* The longest varints: 4 bytes for 28 bits, 7 for the 48 of a signed difference of addresses. */
+RTD_STATIC_ASSERT(RTD_EXACT_NODE_COUNT * 15 + 4 <= 48 << 20, "exact nodes");
+RTD_STATIC_ASSERT(RTD_EXACT_SITE_COUNT *RTD_EXACT_ROW_MAX + 8 <= 64 << 20, "exact state");
+RTD_STATIC_ASSERT(RTD_SAMPLE_CAPACITY * 30 + 12 <= 1 << 20, "exact blocks");
 RTD_STATIC_ASSERT(RTD_MODULE_COUNT * 400 <= 1 << 20, "modules");
 RTD_STATIC_ASSERT(RTD_SERIES_ROWS *(8 + 4 * RTD_SERIES_POINTS) + 1024 <= 1 << 20, "series");
 RTD_STATIC_ASSERT(RTD_POINT_MAX * 24 + 256 <= 1 << 20, "memory and points");
@@ -175,6 +188,9 @@ bool rtd_block_replaces(uint16_t type)
     case RTD_BLOCK_STATE:
     case RTD_BLOCK_MEMORY:
     case RTD_BLOCK_SERIES:
+    case RTD_BLOCK_MAPS:
+    case RTD_BLOCK_EXACT_STATE:
+    case RTD_BLOCK_EXACT_BLOCKS:
         return true;
     default:
         return false;

@@ -15,7 +15,7 @@
 #include "history/history_buffer.h"
 
 #define RTD_RECORDING_MAGIC   "RIPTIDE1"
-#define RTD_RECORDING_VERSION 1u
+#define RTD_RECORDING_VERSION 2u                   /* 1 had types up to 10 and is read as well */
 #define RTD_BLOCK_MAGIC       UINT32_C(0x4b425452) /* "RTBK" in file order */
 
 enum {
@@ -30,20 +30,27 @@ enum {
 };
 
 enum rtd_block_type {
-    RTD_BLOCK_META = 1,    /* replaces */
-    RTD_BLOCK_MODULES = 2, /* adds */
-    RTD_BLOCK_TAGS = 3,    /* adds */
-    RTD_BLOCK_NODES = 4,   /* adds */
-    RTD_BLOCK_VALUES = 5,  /* replaces */
-    RTD_BLOCK_STATE = 6,   /* replaces */
-    RTD_BLOCK_MEMORY = 7,  /* replaces */
-    RTD_BLOCK_SERIES = 8,  /* replaces */
-    RTD_BLOCK_SYMBOLS = 9, /* adds; process 0 */
-    RTD_BLOCK_FINISH = 10, /* process 0 */
-    RTD_BLOCK_TYPES = 11,
+    RTD_BLOCK_META = 1,          /* replaces */
+    RTD_BLOCK_MODULES = 2,       /* adds */
+    RTD_BLOCK_TAGS = 3,          /* adds */
+    RTD_BLOCK_NODES = 4,         /* adds */
+    RTD_BLOCK_VALUES = 5,        /* replaces */
+    RTD_BLOCK_STATE = 6,         /* replaces */
+    RTD_BLOCK_MEMORY = 7,        /* replaces */
+    RTD_BLOCK_SERIES = 8,        /* replaces */
+    RTD_BLOCK_SYMBOLS = 9,       /* adds; process 0 */
+    RTD_BLOCK_FINISH = 10,       /* process 0 */
+    RTD_BLOCK_MAPS = 11,         /* replaces */
+    RTD_BLOCK_EXACT_NODES = 12,  /* adds */
+    RTD_BLOCK_EXACT_STATE = 13,  /* replaces, also all of type 14 before it */
+    RTD_BLOCK_EXACT_DELTA = 14,  /* adds */
+    RTD_BLOCK_EXACT_BLOCKS = 15, /* replaces */
+    RTD_BLOCK_TYPES = 16,
 };
 
 enum { RTD_BLOCK_ZSTD = 1 }; /* flags */
+
+enum { RTD_EXACT_VALUES = 4 }; /* figures that values have behind the losses in exact mode */
 
 /* Entries of a symbol block, and how many modules one block may name. */
 enum {
@@ -52,6 +59,9 @@ enum {
     RTD_SYMBOL_BLOCK_MODULES = 256,
     RTD_SYMBOL_PATH_MAX = 4096,
 };
+
+/* Most bytes of a site's row in types 13 and 14: 5 + 13 fields of 10 and 16 of 5. */
+enum { RTD_EXACT_ROW_MAX = 5 + 13 * 10 + 16 * 5 };
 
 struct rtd_block_header {
     uint16_t type, flags;

@@ -106,6 +106,28 @@ void rtd_block_buffer_put_u64(struct rtd_block_buffer *buffer, uint64_t value)
     }
 }
 
+void rtd_block_buffer_put_varint(struct rtd_block_buffer *buffer, uint64_t value)
+{
+    uint8_t *const at = rtd_block_buffer_reserve(buffer, 10);
+    size_t size = 0;
+
+    if (at == NULL) {
+        return;
+    }
+    for (; value >= 0x80; value >>= 7) {
+        at[size++] = (uint8_t)(value | 0x80);
+    }
+    at[size++] = (uint8_t)value;
+    buffer->length += size;
+}
+
+void rtd_block_buffer_put_signed(struct rtd_block_buffer *buffer, int64_t value)
+{
+    const uint64_t sign = value < 0 ? UINT64_MAX : 0;
+
+    rtd_block_buffer_put_varint(buffer, (uint64_t)value << 1 ^ sign);
+}
+
 void rtd_block_buffer_put_f64(struct rtd_block_buffer *buffer, double value)
 {
     uint64_t bits;
@@ -166,6 +188,33 @@ uint64_t rtd_cursor_get_u64(struct rtd_cursor *cursor)
 {
     const uint8_t *const at = rtd_cursor_get_bytes(cursor, 8);
     return at == NULL ? 0 : rtd_bytes_load_u64(at);
+}
+
+uint64_t rtd_cursor_get_varint(struct rtd_cursor *cursor)
+{
+    uint64_t value = 0;
+
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        const uint8_t byte = rtd_cursor_get_u8(cursor);
+        /* Of the tenth byte only one bit fits. */
+        if (shift == 63 && byte > 1) {
+            break;
+        }
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0) {
+            return value;
+        }
+    }
+    cursor->failed = true;
+    cursor->left = 0;
+    return 0;
+}
+
+int64_t rtd_cursor_get_signed(struct rtd_cursor *cursor)
+{
+    const uint64_t value = rtd_cursor_get_varint(cursor);
+
+    return (int64_t)(value >> 1 ^ ((value & 1) != 0 ? UINT64_MAX : 0));
 }
 
 double rtd_cursor_get_f64(struct rtd_cursor *cursor)

@@ -36,6 +36,12 @@ void rtd_block_buffer_put_bytes(struct rtd_block_buffer *buffer, const void *byt
 void rtd_block_buffer_put_u8(struct rtd_block_buffer *buffer, uint8_t value);
 void rtd_block_buffer_put_u32(struct rtd_block_buffer *buffer, uint32_t value);
 void rtd_block_buffer_put_u64(struct rtd_block_buffer *buffer, uint64_t value);
+
+/* Seven bits a byte, lowest first, bit 7 set in all but the last: 1 to 10 bytes. */
+void rtd_block_buffer_put_varint(struct rtd_block_buffer *buffer, uint64_t value);
+
+/* The same of a signed number: 0, -1, 1, -2, ... become 0, 1, 2, 3, ... */
+void rtd_block_buffer_put_signed(struct rtd_block_buffer *buffer, int64_t value);
 void rtd_block_buffer_put_f64(struct rtd_block_buffer *buffer, double value);
 void rtd_block_buffer_put_f32(struct rtd_block_buffer *buffer, float value);
 
@@ -61,6 +67,8 @@ struct rtd_cursor {
 uint8_t rtd_cursor_get_u8(struct rtd_cursor *cursor);
 uint32_t rtd_cursor_get_u32(struct rtd_cursor *cursor);
 uint64_t rtd_cursor_get_u64(struct rtd_cursor *cursor);
+uint64_t rtd_cursor_get_varint(struct rtd_cursor *cursor);
+int64_t rtd_cursor_get_signed(struct rtd_cursor *cursor);
 double rtd_cursor_get_f64(struct rtd_cursor *cursor);
 float rtd_cursor_get_f32(struct rtd_cursor *cursor);
 

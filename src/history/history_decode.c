@@ -13,6 +13,7 @@
 #include "history/history_decode.h"
 
 #include "history/history_block.h"
+#include "history/history_maps.h"
 #include "ledger/ledger_validity.h"
 
 #include <errno.h>
@@ -107,7 +108,7 @@ static int decode_tags(struct rtd_decode_process *process, struct rtd_cursor *in
         return -ENOMEM;
     }
     for (uint32_t i = 0; i < count && !in->failed; i++) {
-        struct rtd_image_tag tag;
+        struct rtd_image_tag tag = {.component = ""};
         const uint32_t id = rtd_cursor_get_u32(in);
         rtd_cursor_get_text(in, tag.component, sizeof(tag.component));
         rtd_cursor_get_text(in, tag.operation, sizeof(tag.operation));
@@ -208,7 +209,10 @@ static int decode_values(struct rtd_decode_process *process, struct rtd_cursor *
     get_f64_list(in, image->size_class_count, RTD_SIZE_CLASSES);
     get_u64_list(in, image->loss, RTD_LOSS_COUNT);
     process->refused += rtd_validity_check_header(image);
-    return ended(in);
+    if (ended(in) != 0 || image->mode != RTD_MODE_EXACT) {
+        return ended(in);
+    }
+    return rtd_decode_exact_values(image, in);
 }
 
 static void decode_site(struct rtd_cursor *in, struct rtd_image_site *site)
@@ -262,7 +266,9 @@ static int decode_state(struct rtd_decode_process *process, struct rtd_cursor *i
     if (image == NULL) {
         return -ENOMEM;
     }
-    if (sites == 0 || sites > RTD_SITE_COUNT || samples > RTD_SAMPLE_CAPACITY || in->failed ||
+    /* An image of exact mode has other arrays. */
+    if (image->exact != NULL || sites == 0 || sites > RTD_SITE_COUNT ||
+        samples > RTD_SAMPLE_CAPACITY || in->failed ||
         in->left < (size_t)sites * SITE_BYTES + (size_t)samples * SAMPLE_BYTES) {
         return -EBADMSG;
     }
@@ -358,7 +364,7 @@ static int decode_series(struct rtd_decode_process *process, struct rtd_cursor *
     for (uint32_t i = 0; i < rows; i++) {
         struct rtd_series_row *const row = &series->rows[series->row_count];
         decode_row(in, row, points);
-        if (row->stack < RTD_NODE_COUNT && row->tag < RTD_TAG_COUNT) {
+        if (row->stack < RTD_EXACT_NODE_COUNT && row->tag < RTD_TAG_COUNT) {
             series->row_count++;
         } else {
             process->refused++;
@@ -387,6 +393,13 @@ int rtd_decode_process_block(struct rtd_decode_process *process, uint16_t type,
         return decode_memory(process, in);
     case RTD_BLOCK_SERIES:
         return decode_series(process, in);
+    case RTD_BLOCK_MAPS:
+        return rtd_decode_mappings(process, in);
+    case RTD_BLOCK_EXACT_NODES:
+    case RTD_BLOCK_EXACT_STATE:
+    case RTD_BLOCK_EXACT_DELTA:
+    case RTD_BLOCK_EXACT_BLOCKS:
+        return image_of(process) == NULL ? -ENOMEM : rtd_decode_exact_block(process, type, in);
     default:
         return 0;
     }
@@ -401,8 +414,13 @@ void rtd_decode_finish(struct rtd_decode_process *process)
         return;
     }
     rtd_validity_sort_modules(image->modules, image->module_count);
+    if (image->exact != NULL) {
+        rtd_decode_exact_finish(process);
+    }
     for (uint32_t i = 0; i < image->site_count; i++) {
-        (void)rtd_validity_check_site(&image->sites[i], image->clock_ms);
+        if (image->exact == NULL) {
+            (void)rtd_validity_check_site(&image->sites[i], image->clock_ms);
+        }
         if (image->sites[i].tag >= image->tag_count) {
             image->sites[i].tag = RTD_TAG_OTHER;
             process->refused++;
@@ -420,6 +438,7 @@ void rtd_decode_finish(struct rtd_decode_process *process)
 void rtd_decode_record_free(struct rtd_process_record *record)
 {
     if (record != NULL) {
+        rtd_mappings_fini(&record->mappings);
         rtd_series_fini(&record->series);
         rtd_image_free(record->image);
         free(record);

@@ -27,6 +27,16 @@ struct rtd_decode_process {
 int rtd_decode_process_block(struct rtd_decode_process *process, uint16_t type,
                              struct rtd_cursor *in);
 
+/* The types of exact mode, for a process with an image. */
+int rtd_decode_exact_block(struct rtd_decode_process *process, uint16_t type,
+                           struct rtd_cursor *in);
+
+/* What values have behind the losses in exact mode. 0 or a negative errno. */
+int rtd_decode_exact_values(struct rtd_image *image, struct rtd_cursor *in);
+
+/* The exact part of rtd_decode_finish(). */
+void rtd_decode_exact_finish(struct rtd_decode_process *process);
+
 /* Applies a symbol block. 0 or a negative errno; what is beyond the table's limits is dropped. */
 int rtd_decode_symbols(struct rtd_symbol_table *table, struct rtd_cursor *in);
 

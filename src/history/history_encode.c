@@ -16,9 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KNOWN_NODE_BITS = 64, KNOWN_NODE_WORDS = RTD_NODE_COUNT / KNOWN_NODE_BITS };
+
 int rtd_encode_known_init(struct rtd_encode_known *known)
 {
-    known->nodes = calloc(RTD_NODE_COUNT, sizeof(known->nodes[0]));
+    known->nodes = calloc(KNOWN_NODE_WORDS, sizeof(known->nodes[0]));
     known->modules = calloc(RTD_MODULE_COUNT, sizeof(known->modules[0]));
     known->tags = calloc(RTD_TAG_COUNT, sizeof(known->tags[0]));
     if (known->nodes == NULL || known->modules == NULL || known->tags == NULL) {
@@ -31,6 +33,7 @@ int rtd_encode_known_init(struct rtd_encode_known *known)
 
 void rtd_encode_known_fini(struct rtd_encode_known *known)
 {
+    free(known->exact_prints);
     free(known->tags);
     free(known->modules);
     free(known->nodes);
@@ -125,6 +128,11 @@ uint32_t rtd_encode_tags(struct rtd_block_buffer *out, const struct rtd_encode_k
     return count;
 }
 
+static bool is_known_node(const struct rtd_encode_known *known, uint32_t index)
+{
+    return (known->nodes[index / KNOWN_NODE_BITS] >> index % KNOWN_NODE_BITS & 1) != 0;
+}
+
 uint32_t rtd_encode_nodes(struct rtd_block_buffer *out, const struct rtd_encode_known *known,
                           const struct rtd_image *image)
 {
@@ -137,7 +145,8 @@ uint32_t rtd_encode_nodes(struct rtd_block_buffer *out, const struct rtd_encode_
             i += RTD_NODES_PER_PAGE - 1; /* roots fill whole pages, so i is at a page's first */
             continue;
         }
-        if (image->nodes[i] == known->nodes[i] || !rtd_validity_check_node(i, image->nodes[i])) {
+        if (image->nodes[i] == 0 || is_known_node(known, i) ||
+            !rtd_validity_check_node(i, image->nodes[i])) {
             continue;
         }
         rtd_block_buffer_put_u32(out, i);
@@ -155,8 +164,8 @@ void rtd_encode_known_update(struct rtd_encode_known *known, const struct rtd_im
     for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
         if (image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
             i += RTD_NODES_PER_PAGE - 1;
-        } else if (image->nodes[i] != known->nodes[i]) {
-            known->nodes[i] = image->nodes[i];
+        } else if (image->nodes[i] != 0 && rtd_validity_check_node(i, image->nodes[i])) {
+            known->nodes[i / KNOWN_NODE_BITS] |= UINT64_C(1) << i % KNOWN_NODE_BITS;
         }
     }
     for (uint32_t i = 0; i < image->module_count && known->module_count < RTD_MODULE_COUNT; i++) {
@@ -169,6 +178,9 @@ void rtd_encode_known_update(struct rtd_encode_known *known, const struct rtd_im
     memcpy(known->tags, image->tags, image->tag_count * sizeof(image->tags[0]));
     if (known->tag_count < image->tag_count) {
         known->tag_count = image->tag_count;
+    }
+    if (image->exact != NULL) {
+        rtd_encode_exact_update(known, image);
     }
 }
 
@@ -200,6 +212,13 @@ void rtd_encode_values(struct rtd_block_buffer *out, const struct rtd_image *ima
     rtd_block_buffer_put_u32(out, RTD_LOSS_COUNT);
     for (unsigned i = 0; i < RTD_LOSS_COUNT; i++) {
         rtd_block_buffer_put_u64(out, image->loss[i]);
+    }
+    if (image->exact != NULL) {
+        rtd_block_buffer_put_u32(out, RTD_EXACT_VALUES);
+        rtd_block_buffer_put_u64(out, image->exact->unknown_frees);
+        rtd_block_buffer_put_u64(out, image->exact->missed_frees);
+        rtd_block_buffer_put_u64(out, image->exact->untracked);
+        rtd_block_buffer_put_u64(out, image->exact->stack_misses);
     }
 }
 

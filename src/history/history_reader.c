@@ -181,7 +181,7 @@ static int apply_payload(struct reading *reading, const struct rtd_block_header 
 /* A block of a type that a later version added: its checksum counts, its contents do not. */
 static bool is_known_type(uint16_t type)
 {
-    return type >= RTD_BLOCK_META && type <= RTD_BLOCK_FINISH;
+    return type >= RTD_BLOCK_META && type < RTD_BLOCK_TYPES;
 }
 
 /*

@@ -15,6 +15,7 @@
  */
 #include "history/history_writer.h"
 
+#include "history/history_maps.h"
 #include "history/history_recording.h"
 
 #include <errno.h>
@@ -269,6 +270,19 @@ static int reserve_places(struct rtd_recording_writer *writer)
     return 0;
 }
 
+/* A whole exact state makes the changes before it worthless. */
+static void drop_deltas(struct rtd_recording_writer *writer, uint32_t id)
+{
+    for (size_t i = 0; i < writer->place_count; i++) {
+        struct rtd_block_place *const place = &writer->places[i];
+        if (place->process == id && place->type == RTD_BLOCK_EXACT_DELTA) {
+            writer->dead_bytes += place->length;
+            place->length = 0;
+        }
+    }
+    writer->processes[id]->delta_bytes = 0;
+}
+
 static void remember_block(struct rtd_recording_writer *writer,
                            const struct rtd_pending_block *pending)
 {
@@ -281,6 +295,11 @@ static void remember_block(struct rtd_recording_writer *writer,
         }
         process->place[pending->type] = writer->place_count;
         process->fingerprint[pending->type] = pending->fingerprint;
+    }
+    if (pending->type == RTD_BLOCK_EXACT_STATE) {
+        drop_deltas(writer, pending->process);
+    } else if (pending->type == RTD_BLOCK_EXACT_DELTA) {
+        writer->processes[pending->process]->delta_bytes += pending->length;
     }
     writer->places[writer->place_count++] = (struct rtd_block_place){
         .offset = writer->end,
@@ -329,17 +348,62 @@ typedef uint32_t (*table_encoder)(struct rtd_block_buffer *out,
                                   const struct rtd_encode_known *known,
                                   const struct rtd_image *image);
 
+/*
+ * The sites of exact mode: what changed, or all of them when the changes since the last time would
+ * outgrow that, so that the file stays within twice of what it must hold.
+ */
+static int add_exact_sites(struct rtd_recording_writer *writer, const struct rtd_image *image,
+                           uint32_t id)
+{
+    const struct rtd_writer_process *const process = writer->processes[id];
+    const size_t state = process->place[RTD_BLOCK_EXACT_STATE];
+    const bool is_delta = state != RTD_NO_BLOCK &&
+                          image->site_count >= process->known.exact_site_count &&
+                          process->delta_bytes <= writer->places[state].length;
+
+    rtd_block_buffer_clear(&writer->payload);
+    const uint32_t rows =
+        rtd_encode_exact_sites(&writer->payload, is_delta ? &process->known : NULL, image);
+    if (is_delta && rows == 0) {
+        return 0;
+    }
+    return add_block(writer, is_delta ? RTD_BLOCK_EXACT_DELTA : RTD_BLOCK_EXACT_STATE, id);
+}
+
+/* What refers to the tables. */
+static int add_state(struct rtd_recording_writer *writer, const struct rtd_image *image,
+                     uint32_t id)
+{
+    int error = 0;
+
+    if (image->exact == NULL) {
+        rtd_block_buffer_clear(&writer->payload);
+        rtd_encode_state(&writer->payload, image);
+        return add_block(writer, RTD_BLOCK_STATE, id);
+    }
+    error = add_exact_sites(writer, image, id);
+    /* Blocks that were written and are no longer looked at are replaced by none. */
+    const bool has_blocks = writer->processes[id]->place[RTD_BLOCK_EXACT_BLOCKS] != RTD_NO_BLOCK;
+    if (error == 0 && (has_blocks || image->exact->block_share > 0)) {
+        rtd_block_buffer_clear(&writer->payload);
+        rtd_encode_exact_blocks(&writer->payload, image);
+        error = add_block(writer, RTD_BLOCK_EXACT_BLOCKS, id);
+    }
+    return error;
+}
+
 /* Tables first, then what refers to them: a batch cut in two is right up to the cut. */
 static int add_image(struct rtd_recording_writer *writer, const struct rtd_image *image,
                      uint32_t id)
 {
-    static const struct {
+    const struct {
         uint16_t type;
         table_encoder encode;
     } tables[] = {
         {RTD_BLOCK_MODULES, rtd_encode_modules},
         {RTD_BLOCK_TAGS, rtd_encode_tags},
-        {RTD_BLOCK_NODES, rtd_encode_nodes},
+        {image->exact != NULL ? RTD_BLOCK_EXACT_NODES : RTD_BLOCK_NODES,
+         image->exact != NULL ? rtd_encode_exact_nodes : rtd_encode_nodes},
     };
     const struct rtd_encode_known *const known = &writer->processes[id]->known;
     int error = 0;
@@ -355,12 +419,7 @@ static int add_image(struct rtd_recording_writer *writer, const struct rtd_image
         rtd_encode_values(&writer->payload, image);
         error = add_block(writer, RTD_BLOCK_VALUES, id);
     }
-    if (error == 0) {
-        rtd_block_buffer_clear(&writer->payload);
-        rtd_encode_state(&writer->payload, image);
-        error = add_block(writer, RTD_BLOCK_STATE, id);
-    }
-    return error;
+    return error != 0 ? error : add_state(writer, image, id);
 }
 
 static int add_record(struct rtd_recording_writer *writer, const struct rtd_process_record *record)
@@ -384,6 +443,11 @@ static int add_record(struct rtd_recording_writer *writer, const struct rtd_proc
         rtd_block_buffer_clear(&writer->payload);
         rtd_encode_series(&writer->payload, &record->series);
         error = add_block(writer, RTD_BLOCK_SERIES, id);
+    }
+    if (error == 0 && record->mappings.events + record->mappings.unseen != 0) {
+        rtd_block_buffer_clear(&writer->payload);
+        rtd_encode_mappings(&writer->payload, &record->mappings);
+        error = add_block(writer, RTD_BLOCK_MAPS, id);
     }
     return error;
 }

@@ -28,6 +28,7 @@ struct rtd_writer_process {
     struct rtd_encode_known known;
     size_t place[RTD_BLOCK_TYPES];         /* in writer->places, for types that replace */
     uint64_t fingerprint[RTD_BLOCK_TYPES]; /* of the newest payload of such a type */
+    uint64_t delta_bytes; /* of what was added to the newest exact state since it was written */
 };
 
 /* A block of the batch that is not in the file yet. */

@@ -4,13 +4,15 @@
  *
  * Runs in:    collector
  * Threads:    any; one thread a ledger for the keeping (tick, adapt, reclaim)
- * Allocates:  one memfd and one shared mapping of RTD_LEDGER_BYTES
+ * Allocates:  one memfd and one shared mapping of its first RTD_LEDGER_BYTES
  * Fails:      by a negative errno; nothing is left behind
  *
  * Why every page is touched here: a page that the target touched first would be charged to the
  * target's cgroup and could fail in the target's malloc, with SIGBUS where nobody can answer it.
  */
 #include "ledger/ledger_create.h"
+
+#include "ledger/ledger_exact.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,10 +52,11 @@ static int open_memfd(void)
 }
 
 /*
- * Sizes the file and reserves its memory: what fails here is an errno, and no SIGBUS later. Under
- * RLIMIT_FSIZE the kernel also sends SIGXFSZ, which would end the collector; blocked, it does not.
+ * Sizes the file and reserves the memory of its dense part: what fails here is an errno, and no
+ * SIGBUS later. Under RLIMIT_FSIZE the kernel also sends SIGXFSZ, which would end the collector;
+ * blocked, it does not.
  */
-static int reserve_bytes(int fd)
+static int reserve_bytes(int fd, size_t total_bytes)
 {
     const struct timespec at_once = {0};
     sigset_t set, before;
@@ -62,7 +65,8 @@ static int reserve_bytes(int fd)
     sigemptyset(&set);
     sigaddset(&set, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &set, &before);
-    if (fallocate(fd, 0, 0, (off_t)RTD_LEDGER_BYTES) != 0) {
+    if (fallocate(fd, 0, 0, (off_t)RTD_LEDGER_BYTES) != 0 ||
+        (total_bytes > RTD_LEDGER_BYTES && ftruncate(fd, (off_t)total_bytes) != 0)) {
         error = -errno;
     }
     if (error == -EFBIG && sigismember(&before, SIGXFSZ) == 0) {
@@ -73,13 +77,13 @@ static int reserve_bytes(int fd)
 }
 
 /* Sizes, allocates, maps and seals; on failure out holds what is to be closed. */
-static int build_ledger(struct rtd_ledger_handle *out)
+static int build_ledger(struct rtd_ledger_handle *out, size_t total_bytes)
 {
     out->fd = open_memfd();
     if (out->fd < 0) {
         return out->fd;
     }
-    const int reserved = reserve_bytes(out->fd);
+    const int reserved = reserve_bytes(out->fd, total_bytes);
     if (reserved != 0) {
         return reserved;
     }
@@ -107,7 +111,7 @@ int rtd_ledger_create(const struct rtd_ledger_options *options, struct rtd_ledge
         options->interval_bytes == 0) {
         return -EINVAL;
     }
-    const int error = build_ledger(out);
+    const int error = build_ledger(out, rtd_ledger_bytes(options->mode));
     if (error != 0) {
         rtd_ledger_close(out);
         return error;
@@ -115,7 +119,7 @@ int rtd_ledger_create(const struct rtd_ledger_options *options, struct rtd_ledge
     struct rtd_header *const header = &out->ledger->header;
     header->version = RTD_LEDGER_VERSION;
     header->header_bytes = RTD_HEADER_BYTES;
-    header->total_bytes = RTD_LEDGER_BYTES;
+    header->total_bytes = rtd_ledger_bytes(options->mode);
     header->mode = options->mode;
     header->interval_fixed = options->interval_fixed ? 1 : 0;
     header->seed = options->seed;

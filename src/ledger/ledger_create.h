@@ -4,7 +4,7 @@
  *
  * Runs in:    collector
  * Threads:    any, no shared state
- * Allocates:  one memfd and one shared mapping of RTD_LEDGER_BYTES
+ * Allocates:  one memfd and one shared mapping of its first RTD_LEDGER_BYTES
  * Fails:      by a negative errno; nothing is left behind
  */
 #ifndef RTD_LEDGER_CREATE_H
@@ -24,14 +24,15 @@ struct rtd_ledger_options {
 
 struct rtd_ledger_handle {
     int fd;                    /* owned; -1 = none */
-    struct rtd_ledger *ledger; /* shared mapping, owned; NULL = none */
+    struct rtd_ledger *ledger; /* shared mapping of RTD_LEDGER_BYTES, owned; NULL = none */
 };
 
 /*
  * Creates the memfd (close-on-exec, sealed against shrinking, growing and further seals), allocates
  * every page by fallocate() so that the target never causes an allocation (the kernel clears a
- * page at its first use, by whichever side), and writes the collector's half of the header.
- * Returns 0 or a negative errno.
+ * page at its first use, by whichever side), and writes the collector's half of the header. What
+ * exact mode has behind them (ledger_exact.h) stays sparse and is not mapped here: a page of it
+ * costs memory when the target first writes it. Returns 0 or a negative errno.
  */
 int rtd_ledger_create(const struct rtd_ledger_options *options, struct rtd_ledger_handle *out);
 

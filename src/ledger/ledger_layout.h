@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ledger_layout.h - the shared-memory format between agent and collector, version 1.
+ * ledger_layout.h - the shared-memory format between agent and collector, version 2.
  *
  * Runs in:    agent (writer), collector (creator and reader)
  * Threads:    every field names its writer; all cross-process fields are lock-free atomics
@@ -18,6 +18,10 @@
  *   RTD_OFF_BUCKETS sample addresses RTD_BUCKET_COUNT  x struct rtd_bucket
  *   RTD_OFF_SAMPLES sample records   RTD_SAMPLE_COUNT  x struct rtd_sample
  *   RTD_OFF_SITES   site statistics  RTD_SITE_COUNT    x struct rtd_site_record
+ *   RTD_OFF_MAPS    mapping events   RTD_MAP_COUNT     x struct rtd_map_event
+ *
+ * In exact mode the regions of ledger_exact.h follow, and nodes, buckets, samples and sites are
+ * not used.
  *
  * Stack trie. A node is one 64-bit word: (parent node << 47) | return address. The word is
  * published by one compare-and-swap, so a node is never torn. The index of a node in the table is
@@ -35,7 +39,7 @@
 #include <stdatomic.h>
 
 #define RTD_LEDGER_MAGIC   UINT64_C(0x3152474c44545252) /* "RRTDLGR1" in memory order */
-#define RTD_LEDGER_VERSION 1u
+#define RTD_LEDGER_VERSION 2u
 
 enum {
     RTD_HEADER_BYTES = 4096,
@@ -63,6 +67,7 @@ enum {
     RTD_BUILD_ID_BYTES = 20,
     RTD_MODULE_NAME_BYTES = 304,
     RTD_FRAME_MAX = 256,
+    RTD_MAP_COUNT = 1024, /* mapping events that the collector may be late by */
 };
 
 /* Tag ids with a fixed meaning. Tag 0: no tag in force. Tag 1: the table was full. */
@@ -109,6 +114,7 @@ enum rtd_loss {
     RTD_LOSS_UNMARKED = 11,        /* the allocator could not give a marked block: not sampled */
     RTD_LOSS_GENERATIONS = 12,     /* more dlclose() than generations */
     RTD_LOSS_FORK_UNOBSERVED = 13, /* written by the collector: children without a ledger */
+    RTD_LOSS_MAPS_UNSEEN = 14,     /* written by the collector: mapping events overwritten unread */
     RTD_LOSS_COUNT = 24,
 };
 
@@ -189,6 +195,24 @@ struct rtd_site_record {
 };
 #define RTD_SITE_KEY_USED (UINT64_C(1) << 63)
 
+/* NONE: the call failed after all. */
+enum rtd_map_kind { RTD_MAP_NONE = 0, RTD_MAP_ADD = 1, RTD_MAP_REMOVE = 2, RTD_MAP_MOVE = 3 };
+
+/*
+ * One successful mmap(), munmap(), mremap() or break change of the program, in a ring: event n
+ * (from 0, by header.map_events) lies in entry n % RTD_MAP_COUNT.
+ */
+struct rtd_map_event {
+    _Atomic uint64_t sequence; /* n + 1, stored last with release; older or bit 63 = not written */
+    uint32_t kind;             /* enum rtd_map_kind */
+    uint32_t stack;            /* as a site's; in exact mode an id of the exact trie */
+    uint32_t tag;
+    uint32_t time_ms;
+    uint64_t address, length;         /* what is mapped now; REMOVE: what went */
+    uint64_t old_address, old_length; /* MOVE: what was mapped before */
+    uint64_t flags; /* ADD: of mmap(); bit 63: the program break; bit 62: ledger_maps.h */
+};
+
 struct rtd_header {
     /* Written by the collector before the hand-over. */
     uint64_t magic;
@@ -240,7 +264,7 @@ struct rtd_header {
     _Atomic uint64_t samples;    /* all taken */
     _Atomic uint64_t tick_clock; /* clock_ms at which tick_samples began */
     _Atomic uint64_t tick_samples;
-    uint64_t reserved4;
+    _Atomic uint64_t map_events;   /* mapping events begun so far */
     _Atomic uint64_t threads_seen; /* threads set up so far */
 
     /* Offset 352. Births by size: tiny < 1 KiB, small < 64 KiB, medium < 1 MiB, large < 16 MiB,
@@ -264,7 +288,8 @@ struct rtd_header {
 #define RTD_OFF_BUCKETS  (RTD_OFF_THREADS + RTD_THREAD_COUNT * sizeof(struct rtd_thread))
 #define RTD_OFF_SAMPLES  (RTD_OFF_BUCKETS + RTD_BUCKET_COUNT * sizeof(struct rtd_bucket))
 #define RTD_OFF_SITES    (RTD_OFF_SAMPLES + RTD_SAMPLE_COUNT * sizeof(struct rtd_sample))
-#define RTD_LEDGER_BYTES (RTD_OFF_SITES + RTD_SITE_COUNT * sizeof(struct rtd_site_record))
+#define RTD_OFF_MAPS     (RTD_OFF_SITES + RTD_SITE_COUNT * sizeof(struct rtd_site_record))
+#define RTD_LEDGER_BYTES (RTD_OFF_MAPS + RTD_MAP_COUNT * sizeof(struct rtd_map_event))
 
 /* The whole ledger as one type: a mapping is a struct rtd_ledger *. */
 struct rtd_ledger {
@@ -276,6 +301,7 @@ struct rtd_ledger {
     struct rtd_bucket buckets[RTD_BUCKET_COUNT];
     struct rtd_sample samples[RTD_SAMPLE_COUNT];
     struct rtd_site_record sites[RTD_SITE_COUNT];
+    struct rtd_map_event maps[RTD_MAP_COUNT];
 };
 
 RTD_STATIC_ASSERT(sizeof(struct rtd_header) == RTD_HEADER_BYTES, "header is one page");
@@ -290,6 +316,7 @@ RTD_STATIC_ASSERT(sizeof(struct rtd_thread) == 128, "thread");
 RTD_STATIC_ASSERT(sizeof(struct rtd_bucket) == 64, "bucket");
 RTD_STATIC_ASSERT(sizeof(struct rtd_sample) == 32, "sample");
 RTD_STATIC_ASSERT(sizeof(struct rtd_site_record) == 192, "site");
+RTD_STATIC_ASSERT(sizeof(struct rtd_map_event) == 64, "map event");
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, modules) == RTD_OFF_MODULES, "modules");
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, nodes) == RTD_OFF_NODES, "nodes");
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, tags) == RTD_OFF_TAGS, "tags");
@@ -297,6 +324,7 @@ RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, threads) == RTD_OFF_THREADS, "thre
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, buckets) == RTD_OFF_BUCKETS, "buckets");
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, samples) == RTD_OFF_SAMPLES, "samples");
 RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, sites) == RTD_OFF_SITES, "sites");
+RTD_STATIC_ASSERT(offsetof(struct rtd_ledger, maps) == RTD_OFF_MAPS, "maps");
 RTD_STATIC_ASSERT(sizeof(struct rtd_ledger) == RTD_LEDGER_BYTES, "total");
 RTD_STATIC_ASSERT(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free to be shared");
 

@@ -4,7 +4,8 @@
  *
  * Runs in:    collector, report, tests
  * Threads:    an image belongs to one thread at a time; the ledger may be written meanwhile
- * Allocates:  one zeroed block an image, at rtd_image_new() and rtd_image_clone() only
+ * Allocates:  one zeroed block an image, at rtd_image_new() and rtd_image_clone(); in exact mode
+ *             also when the ledger grew
  * Fails:      with -EPROTO on a ledger that is not one; everything else is counted in rejected
  *
  * Why one block: a run may leave thousands of images (every child of a build), and each mapping of
@@ -13,6 +14,7 @@
  */
 #include "ledger/ledger_reader.h"
 
+#include "ledger/ledger_reader_exact.h"
 #include "ledger/ledger_reader_tables.h"
 #include "ledger/ledger_validity.h"
 
@@ -61,7 +63,10 @@ struct rtd_image *rtd_image_new(void)
 
 void rtd_image_free(struct rtd_image *image)
 {
-    free(image);
+    if (image != NULL) {
+        rtd_reader_exact_free(image);
+        free(image);
+    }
 }
 
 struct rtd_image *rtd_image_clone(const struct rtd_image *image)
@@ -72,7 +77,14 @@ struct rtd_image *rtd_image_clone(const struct rtd_image *image)
         return NULL;
     }
     block->image = *image;
+    block->image.exact = NULL;
     set_pointers(block);
+    if (image->exact != NULL && rtd_reader_exact_clone(&block->image, image) != 0) {
+        rtd_image_free(&block->image);
+        return NULL;
+    }
+    block->image.site_count = image->site_count;
+    block->image.sample_count = image->sample_count;
     for (size_t i = 0; i < RTD_NODE_COUNT; i += RTD_NODES_PER_PAGE) {
         if (!image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
             memcpy(&block->nodes[i], &image->nodes[i], RTD_PAGE_BYTES);
@@ -81,7 +93,7 @@ struct rtd_image *rtd_image_clone(const struct rtd_image *image)
     memcpy(block->modules, image->modules, image->module_count * sizeof(image->modules[0]));
     memcpy(block->tags, image->tags, image->tag_count * sizeof(image->tags[0]));
     memcpy(block->samples, image->samples, image->sample_count * sizeof(image->samples[0]));
-    memcpy(block->sites, image->sites, image->site_count * sizeof(image->sites[0]));
+    memcpy(block->image.sites, image->sites, image->site_count * sizeof(image->sites[0]));
     return &block->image;
 }
 
@@ -90,10 +102,10 @@ static bool is_ledger(const struct rtd_ledger *ledger)
 {
     uint64_t words[4];
 
-    /* magic, version and header_bytes, total_bytes: the first 24 bytes. */
-    rtd_reader_copy_words(words, &ledger->header, 24);
+    /* magic, version and header_bytes, total_bytes, mode: the first 32 bytes. */
+    rtd_reader_copy_words(words, &ledger->header, 32);
     return words[0] == RTD_LEDGER_MAGIC && (uint32_t)words[1] == RTD_LEDGER_VERSION &&
-           words[1] >> 32 == RTD_HEADER_BYTES && words[2] == RTD_LEDGER_BYTES;
+           words[1] >> 32 == RTD_HEADER_BYTES && words[2] == rtd_ledger_bytes((uint32_t)words[3]);
 }
 
 /* Adds to a sum that hostile figures shall not wrap. */
@@ -152,26 +164,56 @@ static void copy_header(struct rtd_image *image, const struct rtd_ledger *ledger
     image->counted_bytes = counted_bytes(ledger);
 }
 
+/* The tables that only sampling mode writes. */
+static void read_sampled(struct rtd_image *image, const struct rtd_ledger *ledger,
+                         const struct rtd_reader_pages *pages)
+{
+    struct image_block *const block = (struct image_block *)image;
+
+    rtd_reader_exact_free(image);
+    image->sites = block->sites;
+    rtd_reader_samples_read(image, ledger, pages);
+    rtd_reader_sites_read(image, ledger, pages, block->site_map);
+    rtd_reader_samples_link(image, block->site_map);
+}
+
 int rtd_image_read(struct rtd_image *image, const struct rtd_ledger *ledger)
 {
     return rtd_image_read_sparse(image, ledger, -1);
 }
 
+/* An image that last held another ledger keeps nothing of that one's trie. */
+static void forget_other(struct rtd_image *image, uint64_t session, uint64_t created_unix_ns)
+{
+    if (image->session != session || image->created_unix_ns != created_unix_ns) {
+        struct image_block *const block = (struct image_block *)image;
+        rtd_reader_exact_free(image);
+        image->sites = block->sites;
+    }
+}
+
 int rtd_image_read_sparse(struct rtd_image *image, const struct rtd_ledger *ledger, int fd)
 {
-    struct image_block *const block = (struct image_block *)image;
+    const uint64_t session = image->session, created_unix_ns = image->created_unix_ns;
     struct rtd_reader_pages pages;
+    int error = 0;
 
     if (!is_ledger(ledger)) {
         return -EPROTO;
     }
-    rtd_reader_pages_find(&pages, fd);
+    rtd_reader_pages_find(&pages, ledger, fd);
     copy_header(image, ledger);
     image->rejected = rtd_validity_check_header(image);
-    rtd_reader_samples_read(image, ledger, &pages);
-    rtd_reader_sites_read(image, ledger, &pages, block->site_map);
-    rtd_reader_samples_link(image, block->site_map);
-    rtd_reader_tags_read(image, ledger);
+    forget_other(image, session, created_unix_ns);
+    if (image->mode == RTD_MODE_EXACT) {
+        error = fd < 0 ? -EBADF : rtd_reader_exact_read(image, fd);
+    } else {
+        read_sampled(image, ledger, &pages);
+    }
+    if (error != 0) {
+        return error;
+    }
+    rtd_reader_tags_read(image, ledger, &pages);
     rtd_reader_nodes_read(image, ledger, &pages);
     rtd_reader_modules_read(image, ledger, &pages);
     return 0;

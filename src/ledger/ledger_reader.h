@@ -13,7 +13,7 @@
 #ifndef RTD_LEDGER_READER_H
 #define RTD_LEDGER_READER_H
 
-#include "ledger/ledger_layout.h"
+#include "ledger/ledger_exact.h"
 
 #include <stdbool.h>
 
@@ -57,6 +57,38 @@ struct rtd_image_site {
     uint32_t lifetime[RTD_LIFETIME_BUCKETS];
 };
 
+/*
+ * What exact mode knows of a site beside its rtd_image_site, at the same index. There births and
+ * deaths are the allocations and frees themselves, sums of bytes are the doubles next to the ones
+ * here, and variances are 0.
+ */
+struct rtd_image_count {
+    uint64_t allocated_bytes, freed_bytes;
+    uint64_t live_bytes, live_blocks;
+    uint64_t peak_bytes, peak_blocks; /* live when the process held most */
+    uint64_t temporary;               /* freed before the same thread's next allocation */
+};
+
+/* A node of the exact trie. */
+struct rtd_image_node {
+    uint64_t pc;
+    uint32_t id, parent;
+};
+
+/* What an image of an exact ledger has besides; arrays are owned and as long as they need be. */
+struct rtd_image_exact {
+    struct rtd_image_count *counts; /* image->site_count of them */
+    uint32_t site_room;             /* of counts and of image->sites */
+    bool *linked;                   /* as many: all nodes of the site's stack are here */
+    uint32_t node_count, node_room; /* nodes come in any order and never change */
+    uint32_t nodes_read;            /* ids below this were read in one go */
+    struct rtd_image_node *nodes;
+    uint32_t *node_slots; /* hash table of their ids: 1 + index; twice node_room */
+    /* Frees of blocks from before the start or never ours; of blocks not seen to go; untracked. */
+    uint64_t unknown_frees, missed_frees, untracked, stack_misses;
+    double block_share; /* the share of all live blocks that is in samples[]; 0: not looked for */
+};
+
 struct rtd_image {
     /* Header values. Times in milliseconds on the ledger's clock unless the name says otherwise. */
     uint64_t created_unix_ns, clock_ms, interval_bytes, session;
@@ -71,14 +103,18 @@ struct rtd_image {
     double size_class_count[RTD_SIZE_CLASSES]; /* estimated births by size class */
     uint64_t loss[RTD_LOSS_COUNT];
     uint64_t rejected; /* fields or records refused by the checks of this read */
+    /* Set by the caller of a read: the writer is dead, so figures that disagree are damage. */
+    bool writer_gone;
 
     uint32_t module_count;
     struct rtd_image_module *modules;
-    uint64_t *nodes; /* RTD_NODE_COUNT words, as in the ledger */
+    struct rtd_image_exact *exact; /* NULL in sampling mode; then nodes[] has the trie */
+    uint64_t *nodes;               /* RTD_NODE_COUNT words, as in the ledger */
     /* True: these RTD_NODES_PER_PAGE words are all 0. Who writes to nodes clears it. */
     bool empty_node_pages[RTD_NODE_PAGES];
     uint32_t tag_count; /* >= 2: [0] none, [1] "other" */
     struct rtd_image_tag *tags;
+    /* In exact mode some live blocks with their ages, see rtd_image_blocks_read(). */
     uint32_t sample_count;
     struct rtd_image_sample *samples;
     uint32_t site_count; /* >= 1: [0] is the overflow site */
@@ -96,18 +132,55 @@ void rtd_image_free(struct rtd_image *image); /* NULL is allowed */
 /*
  * Copies what the ledger holds now into image (replacing its contents). Safe while the target
  * runs, scribbles, or is dead. Returns 0, or -EPROTO when magic, version or sizes are wrong: the
- * image then keeps what it had. Modules come sorted by start and generation.
+ * image then keeps what it had. Modules come sorted by start and generation. An exact ledger cannot
+ * be read without its file: -EBADF.
  */
 int rtd_image_read(struct rtd_image *image, const struct rtd_ledger *ledger);
 
 /*
  * The same, and asks the ledger's memfd first which pages were ever written, to leave the others
- * alone: a short-lived process uses a few dozen of a thousand. fd may be -1.
+ * alone: a short-lived process uses a few dozen of a thousand. fd may be -1 in sampling mode; the
+ * exact part is read by pread() from it, for that takes no memory where the file has none. Also
+ * -ENOMEM in exact mode.
  */
 int rtd_image_read_sparse(struct rtd_image *image, const struct rtd_ledger *ledger, int fd);
 
 /* A copy with buffers of its own; NULL when memory is short. image must be of rtd_image_new(). */
 struct rtd_image *rtd_image_clone(const struct rtd_image *image);
+
+/*
+ * Exact mode: replaces samples[] by live blocks from evenly spread pages of the shadow, at most
+ * RTD_SAMPLE_CAPACITY, and sets exact->block_share. Costs milliseconds: for reports. 0, -ENOMEM or
+ * an errno of reading; in sampling mode 0 without effect.
+ */
+int rtd_image_blocks_read(struct rtd_image *image, int fd);
+
+/* The running total of an exact ledger, in bytes, up to what threads have not handed in. */
+uint64_t rtd_image_live_hint(int fd);
+
+/*
+ * Makes sure that a stack id that stands in no site can be followed, as those of mapping events. 0,
+ * -ENOMEM or an errno of reading; an id that is none in the ledger either is no error.
+ */
+int rtd_image_stack_load(struct rtd_image *image, int fd, uint32_t stack);
+
+/* Gives the image its exact part, if it has none yet. 0 or -ENOMEM. */
+int rtd_image_exact_begin(struct rtd_image *image);
+
+/* Room for so many sites (1 to RTD_EXACT_SITE_COUNT), new ones zero. 0 or -ENOMEM. */
+int rtd_image_exact_reserve(struct rtd_image *image, uint32_t site_count);
+
+/*
+ * Adds a node that passed rtd_validity_check_exact_node(). 1 when it is new, 0 when its id is there
+ * already, -ENOMEM.
+ */
+int rtd_image_exact_add(struct rtd_image *image, const struct rtd_image_node *node);
+
+/* The node of that id, or NULL. Borrowed until the next node is added. */
+const struct rtd_image_node *rtd_image_exact_node(const struct rtd_image *image, uint32_t id);
+
+/* Deaths of a site by age bucket; bucket 0 of exact mode may be beyond what lifetime[] holds. */
+uint64_t rtd_image_lifetime(const struct rtd_image *image, uint32_t site, unsigned bucket);
 
 struct rtd_image_stack {
     uint32_t generation;

@@ -12,6 +12,34 @@
 
 #include <string.h>
 
+/* The same in the exact trie, whose stacks may be deeper: the outer frames are then left out. */
+static void get_exact_stack(const struct rtd_image *image, uint32_t stack,
+                            struct rtd_image_stack *out)
+{
+    const uint32_t most = image->exact->node_count;
+    uint32_t id = stack;
+
+    for (uint32_t steps = 0; id >= RTD_ROOT_COUNT && steps < most; steps++) {
+        const struct rtd_image_node *const node = rtd_image_exact_node(image, id);
+        if (node == NULL) {
+            break;
+        }
+        if (out->pc_count < RTD_FRAME_MAX) {
+            out->pcs[out->pc_count++] = node->pc;
+        } else {
+            out->truncated = true;
+        }
+        id = node->parent;
+    }
+    if (id >= RTD_ROOT_COUNT || out->pc_count == 0) {
+        out->pc_count = 0;
+        out->truncated = false;
+        return;
+    }
+    out->generation = id / 2;
+    out->truncated = out->truncated || (id & 1) != 0;
+}
+
 void rtd_image_stack_get(const struct rtd_image *image, uint32_t stack, struct rtd_image_stack *out)
 {
     uint32_t node = stack;
@@ -19,6 +47,10 @@ void rtd_image_stack_get(const struct rtd_image *image, uint32_t stack, struct r
     out->generation = 0;
     out->truncated = false;
     out->pc_count = 0;
+    if (image->exact != NULL) {
+        get_exact_stack(image, stack, out);
+        return;
+    }
     /* The bound on frames is also what ends a cycle that a hostile trie may hold. */
     while (node >= RTD_ROOT_COUNT && node < RTD_NODE_COUNT && image->nodes[node] != 0 &&
            out->pc_count < RTD_FRAME_MAX) {
@@ -96,6 +128,7 @@ const char *rtd_loss_name(unsigned loss)
         [RTD_LOSS_UNMARKED] = "unmarked",
         [RTD_LOSS_GENERATIONS] = "generations",
         [RTD_LOSS_FORK_UNOBSERVED] = "fork_unobserved",
+        [RTD_LOSS_MAPS_UNSEEN] = "maps_unseen",
     };
 
     return loss < RTD_LOSS_COUNT ? names[loss] : NULL;

@@ -17,6 +17,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 enum {
@@ -46,17 +48,43 @@ static bool is_written(const struct rtd_reader_pages *pages, const struct rtd_le
     return pages->written[((uintptr_t)place - (uintptr_t)ledger) / RTD_PAGE_BYTES];
 }
 
+/* Nothing of this machine's memory is swapped out, so a page that is not in memory is nowhere. */
+static bool is_nothing_swapped(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) == 0 && info.totalswap == info.freeswap;
+}
+
+/*
+ * One call instead of two an extent, of which a ledger in use has hundreds (0.1 ms instead of 0.7).
+ * Swap is asked for afterwards: a page that went there before the call is still there.
+ */
+static bool find_resident(struct rtd_reader_pages *pages, const struct rtd_ledger *ledger)
+{
+    unsigned char resident[RTD_LEDGER_PAGES];
+
+    if (mincore((void *)(uintptr_t)ledger, RTD_LEDGER_BYTES, resident) != 0 ||
+        !is_nothing_swapped()) {
+        return false;
+    }
+    for (size_t i = 0; i < RTD_LEDGER_PAGES; i++) {
+        pages->written[i] = (resident[i] & 1) != 0;
+    }
+    return true;
+}
+
 /*
  * A page that fallocate() made and nobody has written since counts as a hole; one that was swapped
  * out counts as data. Extents beyond a bound are taken as one, which only costs time.
  */
-void rtd_reader_pages_find(struct rtd_reader_pages *pages, int fd)
+static void find_extents(struct rtd_reader_pages *pages, int fd)
 {
     enum { EXTENTS_MAX = 600 };
     off_t at = 0;
 
-    memset(pages->written, fd < 0, sizeof(pages->written));
-    for (int i = 0; fd >= 0 && at < (off_t)RTD_LEDGER_BYTES; i++) {
+    memset(pages->written, false, sizeof(pages->written));
+    for (int i = 0; at < (off_t)RTD_LEDGER_BYTES; i++) {
         const off_t data = lseek(fd, at, SEEK_DATA);
         if (data < 0 && errno == ENXIO) {
             break; /* only a hole is left */
@@ -68,6 +96,15 @@ void rtd_reader_pages_find(struct rtd_reader_pages *pages, int fd)
             pages->written[page] = true;
         }
         at = to;
+    }
+}
+
+void rtd_reader_pages_find(struct rtd_reader_pages *pages, const struct rtd_ledger *ledger, int fd)
+{
+    if (fd < 0) {
+        memset(pages->written, true, sizeof(pages->written));
+    } else if (!find_resident(pages, ledger)) {
+        find_extents(pages, fd);
     }
 }
 
@@ -213,7 +250,6 @@ static bool read_tag(struct rtd_image_tag *out, const struct rtd_tag *tag)
 
     /* Pairs with the release of state 2: both names are whole. */
     if (LOAD_ACQUIRE(tag->state) != 2) {
-        memset(out, 0, sizeof(*out));
         return false;
     }
     rtd_reader_copy_words(&copy, tag, sizeof(copy));
@@ -224,16 +260,21 @@ static bool read_tag(struct rtd_image_tag *out, const struct rtd_tag *tag)
     return true;
 }
 
-void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledger)
+void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                          const struct rtd_reader_pages *pages)
 {
+    const uint32_t count_before = image->tag_count;
     bool present[RTD_TAG_COUNT] = {true, true};
 
     rtd_validity_set_fixed_tags(image->tags);
     image->tag_count = RTD_TAG_FIRST;
     for (uint32_t i = RTD_TAG_FIRST; i < RTD_TAG_COUNT; i++) {
-        present[i] = read_tag(&image->tags[i], &ledger->tags[i]);
+        present[i] = is_written(pages, ledger, &ledger->tags[i]) &&
+                     read_tag(&image->tags[i], &ledger->tags[i]);
         if (present[i]) {
             image->tag_count = i + 1;
+        } else if (i < count_before) {
+            memset(&image->tags[i], 0, sizeof(image->tags[i]));
         }
     }
     for (uint32_t i = 0; i < image->site_count; i++) {

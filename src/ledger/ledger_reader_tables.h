@@ -27,8 +27,11 @@ struct rtd_reader_pages {
     bool written[RTD_LEDGER_PAGES];
 };
 
-/* Asks fd for its data extents; all pages when fd is -1 or cannot tell. */
-void rtd_reader_pages_find(struct rtd_reader_pages *pages, int fd);
+/*
+ * Asks the kernel which pages of the mapping, or of its file, were ever written; fd is the file, or
+ * -1 for memory that is no file's: then all pages count, as they do when the kernel cannot tell.
+ */
+void rtd_reader_pages_find(struct rtd_reader_pages *pages, const struct rtd_ledger *ledger, int fd);
 
 /* Live samples; sample.site is still the ledger's site number. */
 void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *ledger,
@@ -42,7 +45,8 @@ void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *led
 void rtd_reader_samples_link(struct rtd_image *image, const uint32_t *map);
 
 /* Tags; sites whose tag is not there go to "other". */
-void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledger);
+void rtd_reader_tags_read(struct rtd_image *image, const struct rtd_ledger *ledger,
+                          const struct rtd_reader_pages *pages);
 
 void rtd_reader_nodes_read(struct rtd_image *image, const struct rtd_ledger *ledger,
                            const struct rtd_reader_pages *pages);

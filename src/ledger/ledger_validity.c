@@ -89,6 +89,22 @@ static uint32_t bounded_ms(uint32_t time_ms, uint64_t clock_ms)
     return clock_ms <= UINT32_MAX && time_ms > clock_ms ? (uint32_t)clock_ms : time_ms;
 }
 
+/* What cannot bend a sum is put right: order of times, a root in place of a stack. */
+static void settle_site(struct rtd_image_site *site, uint64_t clock_ms)
+{
+    if (site->stack < RTD_ROOT_COUNT) {
+        site->stack = 0;
+    }
+    if (site->large_births > site->births) {
+        site->large_births = site->births;
+    }
+    site->first_ms = bounded_ms(site->first_ms, clock_ms);
+    site->last_ms = bounded_ms(site->last_ms, clock_ms);
+    if (clock_ms <= UINT32_MAX && site->last_ms < site->first_ms) {
+        site->last_ms = site->first_ms;
+    }
+}
+
 bool rtd_validity_check_site(struct rtd_image_site *site, uint64_t clock_ms)
 {
     if (site->stack >= RTD_NODE_COUNT || site->births >= RTD_COUNTER_LIMIT ||
@@ -103,17 +119,7 @@ bool rtd_validity_check_site(struct rtd_image_site *site, uint64_t clock_ms)
         site->death_count >= (double)RTD_BYTES_LIMIT) {
         return false;
     }
-    if (site->stack < RTD_ROOT_COUNT) {
-        site->stack = 0;
-    }
-    if (site->large_births > site->births) {
-        site->large_births = site->births;
-    }
-    site->first_ms = bounded_ms(site->first_ms, clock_ms);
-    site->last_ms = bounded_ms(site->last_ms, clock_ms);
-    if (clock_ms <= UINT32_MAX && site->last_ms < site->first_ms) {
-        site->last_ms = site->first_ms;
-    }
+    settle_site(site, clock_ms);
     return true;
 }
 
@@ -179,6 +185,53 @@ bool rtd_validity_check_node(uint32_t index, uint64_t word)
 {
     return index >= RTD_ROOT_COUNT && index < RTD_NODE_COUNT &&
            (word & (RTD_ADDRESS_LIMIT - 1)) != 0;
+}
+
+bool rtd_validity_check_exact_node(const struct rtd_image_node *node)
+{
+    return node->id >= RTD_ROOT_COUNT && node->id < RTD_EXACT_NODE_COUNT &&
+           node->parent < RTD_EXACT_NODE_COUNT && node->pc != 0 && node->pc < RTD_ADDRESS_LIMIT;
+}
+
+/* A difference of figures that were read one after the other. */
+static void clamp_difference(uint64_t *value, bool *torn)
+{
+    if (*value > INT64_MAX) {
+        *value = 0;
+        *torn = true;
+    }
+}
+
+bool rtd_validity_check_count(struct rtd_image_site *site, struct rtd_image_count *count,
+                              uint64_t clock_ms, bool *torn)
+{
+    uint64_t aged = 0;
+
+    if (site->stack >= RTD_EXACT_NODE_COUNT || site->births >= RTD_COUNTER_LIMIT ||
+        site->deaths >= RTD_COUNTER_LIMIT || count->allocated_bytes >= RTD_BYTES_LIMIT ||
+        count->freed_bytes >= RTD_BYTES_LIMIT || count->temporary >= RTD_COUNTER_LIMIT) {
+        return false;
+    }
+    clamp_difference(&count->live_bytes, torn);
+    clamp_difference(&count->live_blocks, torn);
+    clamp_difference(&count->peak_bytes, torn);
+    clamp_difference(&count->peak_blocks, torn);
+    if (count->peak_bytes >= RTD_BYTES_LIMIT || count->peak_blocks >= RTD_COUNTER_LIMIT) {
+        return false;
+    }
+    for (unsigned i = 1; i < RTD_LIFETIME_BUCKETS; i++) {
+        aged += site->lifetime[i];
+    }
+    const uint64_t young = site->deaths > aged ? site->deaths - aged : 0;
+    site->lifetime[0] = young < UINT32_MAX ? (uint32_t)young : UINT32_MAX;
+    site->birth_bytes = (double)count->allocated_bytes;
+    site->birth_count = (double)site->births;
+    site->birth_bytes_var = 0;
+    site->birth_count_var = 0;
+    site->death_bytes = (double)count->freed_bytes;
+    site->death_count = (double)site->deaths;
+    settle_site(site, clock_ms);
+    return true;
 }
 
 static int compare_modules(const void *a, const void *b)

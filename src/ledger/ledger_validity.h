@@ -54,6 +54,17 @@ unsigned rtd_validity_check_header(struct rtd_image *image);
 /* True when a word may stand at this index of the trie: not a root's place, a pc inside. */
 bool rtd_validity_check_node(uint32_t index, uint64_t word);
 
+/* The same of a node of the exact trie. */
+bool rtd_validity_check_exact_node(const struct rtd_image_node *node);
+
+/*
+ * Checks the sums of a site in exact mode, in which its live and peak figures are still differences
+ * that may be negative (two's complement), and completes the site from them. False: not to be used.
+ * *torn becomes true when a figure that cannot be negative was and became 0.
+ */
+bool rtd_validity_check_count(struct rtd_image_site *site, struct rtd_image_count *count,
+                              uint64_t clock_ms, bool *torn);
+
 /* Puts the modules in the order that rtd_image_module_at() needs. */
 void rtd_validity_sort_modules(struct rtd_image_module *modules, uint32_t count);
 

@@ -169,7 +169,7 @@ void rtd_site_death(struct rtd_ledger *ledger, uint32_t site, const struct rtd_s
 static void copy_name(char *out, const char *name)
 {
     size_t length = 0;
-    while (name[length] != '\0' && length < RTD_TAG_NAME_BYTES - 1) {
+    while (length < RTD_TAG_NAME_BYTES - 1 && name[length] != '\0') {
         out[length] = name[length];
         length++;
     }
@@ -252,7 +252,7 @@ bool rtd_module_append(struct rtd_ledger *ledger, const struct rtd_module_value 
     for (uint32_t i = 0; i < module->build_id_bytes; i++)
         module->build_id[i] = value->build_id[i];
     uint32_t length = 0;
-    while (value->name[length] != '\0' && length < RTD_MODULE_NAME_BYTES - 1) {
+    while (length < RTD_MODULE_NAME_BYTES - 1 && value->name[length] != '\0') {
         module->name[length] = value->name[length];
         length++;
     }

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How long a client may take to send a whole header, and to take in a whole answer. */
 enum { RTD_HEADER_MS = 5000, RTD_ANSWER_MS = 60000 };
 
 struct rtd_connection {
@@ -26,8 +27,9 @@ struct rtd_connection {
     bool answering;    /* the header is complete */
 };
 
+/* In the caller's storage, which must not move: the sweeper holds its address. */
 struct rtd_connections {
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* guards the list and what is in it */
     pthread_cond_t changed;
     struct rtd_connection *first;
     bool stopping;
@@ -40,7 +42,10 @@ int rtd_connections_init(struct rtd_connections *connections);
 /* Ends the sweeper; all connections must have left. */
 void rtd_connections_fini(struct rtd_connections *connections);
 
-/* NULL when memory is short; every function takes a NULL connection. */
+/*
+ * Begin and end of a connection, in any thread. The entry is ours and valid from one to the other;
+ * NULL when memory is short, which the functions below take as "not watched".
+ */
 struct rtd_connection *rtd_connections_enter(struct rtd_connections *connections, int fd);
 void rtd_connections_leave(struct rtd_connections *connections, struct rtd_connection *connection);
 

@@ -3,12 +3,16 @@
  * serve_http.c - routes, checks and answers on top of libmicrohttpd.
  *
  * Runs in:    collector
- * Threads:    a few of libmicrohttpd's, with all signals blocked; they share the board
+ * Threads:    one that waits for the first client, then a few of libmicrohttpd's, all with all
+ *             signals blocked; they share the board
  * Allocates:  yes
  * Fails:      by a negative errno at start; a bad request costs its sender a 4xx
  *
  * A request is checked in this order: host, method, body, path. Paths are compared as they were
  * sent: nothing is decoded, so there is one spelling of each.
+ *
+ * Why the library comes last: see serve_library.h. A listening socket needs no library; it is
+ * loaded when somebody knocks, and the first client waits the few milliseconds that this takes.
  *
  * Why several threads: a request that waits for a fresh report blocks its thread; health checks and
  * other clients go on meanwhile.
@@ -18,14 +22,18 @@
 #include "export/export_report.h"
 #include "serve/serve_connections.h"
 #include "serve/serve_host.h"
+#include "serve/serve_library.h"
 #include "serve/serve_page.h"
 #include "serve/serve_publish.h"
 #include "serve/serve_socket.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum {
@@ -39,8 +47,11 @@ enum {
 struct rtd_server {
     struct rtd_listener listener;
     struct rtd_board board;
-    struct rtd_connections connections;
+    int stop_fd; /* readable: the doorman shall end */
+    pthread_t doorman;
+    /* The doorman's while it lives, then of whoever joined it. NULL: nobody has come yet. */
     struct MHD_Daemon *daemon;
+    struct rtd_connections connections; /* there if the daemon is */
 };
 
 static void render_memory(struct rtd_buffer *out, const struct rtd_report *report)
@@ -92,25 +103,25 @@ static void add_headers(struct MHD_Response *response, const char *type)
                                     "form-action 'none'; frame-ancestors 'none'"},
     };
 
-    MHD_add_response_header(response, "Content-Type", type);
+    rtd_mhd.add_response_header(response, "Content-Type", type);
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(fixed); i++)
-        MHD_add_response_header(response, fixed[i][0], fixed[i][1]);
+        rtd_mhd.add_response_header(response, fixed[i][0], fixed[i][1]);
 }
 
 /* Queues a text that lives as long as the program, with one more header if name is not NULL. */
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status,
                                    const char *type, const char *text, const char *const extra[2])
 {
-    struct MHD_Response *const response = MHD_create_response_from_buffer(
+    struct MHD_Response *const response = rtd_mhd.create_response_from_buffer(
         strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
 
     if (!response)
         return MHD_NO;
     add_headers(response, type);
     if (extra)
-        MHD_add_response_header(response, extra[0], extra[1]);
-    const enum MHD_Result result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
+        rtd_mhd.add_response_header(response, extra[0], extra[1]);
+    const enum MHD_Result result = rtd_mhd.queue_response(connection, status, response);
+    rtd_mhd.destroy_response(response);
     return result;
 }
 
@@ -136,7 +147,7 @@ static struct MHD_Response *answer_locked(struct rtd_published *published, size_
     if (!text)
         return NULL;
     struct MHD_Response *const response =
-        MHD_create_response_from_buffer(length_bytes, text, MHD_RESPMEM_MUST_FREE);
+        rtd_mhd.create_response_from_buffer(length_bytes, text, MHD_RESPMEM_MUST_FREE);
     if (!response) {
         free(text);
         return NULL;
@@ -161,7 +172,7 @@ static enum MHD_Result answer_route(struct rtd_server *server, struct MHD_Connec
         published->report->target ? answer_locked(published, route) : NULL;
     /* The library counts references itself: the answer outlives the report if need be. */
     if (response)
-        result = MHD_queue_response(connection, MHD_HTTP_OK, response);
+        result = rtd_mhd.queue_response(connection, MHD_HTTP_OK, response);
     pthread_mutex_unlock(&published->lock);
     rtd_board_release(&server->board, published);
     if (!response)
@@ -228,7 +239,7 @@ static bool host_allowed(const struct rtd_server *server, struct MHD_Connection 
 {
     struct hosts hosts = {0};
 
-    MHD_get_connection_values(connection, MHD_HEADER_KIND, collect_host, &hosts);
+    rtd_mhd.get_connection_values(connection, MHD_HEADER_KIND, collect_host, &hosts);
     return hosts.count == 1 && hosts.last &&
            rtd_serve_host_allowed(hosts.last, server->listener.address);
 }
@@ -236,19 +247,19 @@ static bool host_allowed(const struct rtd_server *server, struct MHD_Connection 
 /* Says whether a body is announced, in either way. */
 static bool has_body(struct MHD_Connection *connection)
 {
-    const char *const length =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *const length = rtd_mhd.lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                               MHD_HTTP_HEADER_CONTENT_LENGTH);
 
     return (length && strspn(length, "0") != strlen(length)) ||
-           MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-                                       MHD_HTTP_HEADER_TRANSFER_ENCODING);
+           rtd_mhd.lookup_connection_value(connection, MHD_HEADER_KIND,
+                                           MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
 /* Our entry for a connection, NULL if memory was short when it came. */
 static struct rtd_connection *watched(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *const info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        rtd_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     return info ? info->socket_context : NULL;
 }
@@ -316,7 +327,7 @@ static void handle_connection(void *context, struct MHD_Connection *connection,
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *const info =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+            rtd_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
         *socket_context = rtd_connections_enter(&server->connections, info->connect_fd);
     } else {
@@ -336,7 +347,7 @@ static size_t keep_escapes(void *context, struct MHD_Connection *connection, cha
 static int start_daemon(struct rtd_server *server)
 {
     errno = 0;
-    server->daemon = MHD_start_daemon(
+    server->daemon = rtd_mhd.start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD, server->listener.port, NULL, NULL, handle, server,
         MHD_OPTION_LISTEN_SOCKET, server->listener.fd, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
@@ -350,21 +361,64 @@ static int start_daemon(struct rtd_server *server)
     return 0;
 }
 
-/* The threads must not take signals that are meant for the collector's loop. */
 static int start_threads(struct rtd_server *server)
+{
+    int result = rtd_serve_library_load(RTD_SERVE_LIBRARY_NAME);
+
+    if (result == 0)
+        result = rtd_connections_init(&server->connections);
+    if (result < 0)
+        return result;
+    result = start_daemon(server);
+    if (result < 0)
+        rtd_connections_fini(&server->connections);
+    return result;
+}
+
+/* Another client is another try. */
+static void turn_away(const struct rtd_server *server, int error)
+{
+    rtd_listener_turn_away(&server->listener, error == -ELIBACC
+                                                  ? "the library " RTD_SERVE_LIBRARY_NAME
+                                                    " cannot be loaded (Debian: libmicrohttpd12)"
+                                                  : strerror(-error));
+}
+
+/* Waits at the listening socket for the first client, starts the HTTP library for it and ends. */
+static void *doorman_main(void *context)
+{
+    struct rtd_server *const server = context;
+
+    for (;;) {
+        struct pollfd ready[2] = {{.fd = server->listener.fd, .events = POLLIN},
+                                  {.fd = server->stop_fd, .events = POLLIN}};
+
+        if (poll(ready, 2, -1) < 0)
+            continue;
+        if (ready[1].revents)
+            return NULL;
+        const int result = start_threads(server);
+        if (result == 0)
+            return NULL;
+        turn_away(server, result);
+    }
+}
+
+/* Its threads must not take signals that are meant for the collector's loop. */
+static int start_doorman(struct rtd_server *server)
 {
     sigset_t all, before;
 
+    server->stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (server->stop_fd < 0)
+        return -errno;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = rtd_connections_init(&server->connections);
-    if (result == 0) {
-        result = start_daemon(server);
-        if (result < 0)
-            rtd_connections_fini(&server->connections);
-    }
+    const int error = pthread_create(&server->doorman, NULL, doorman_main, server);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
+    if (error)
+        close(server->stop_fd);
+    return -error;
 }
 
 struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int *err)
@@ -376,7 +430,7 @@ struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int 
         goto out;
     result = rtd_listener_open(&server->listener, options);
     if (result == 0) {
-        result = start_threads(server);
+        result = start_doorman(server);
         if (result < 0)
             close(server->listener.fd);
     }
@@ -410,12 +464,22 @@ void rtd_server_publish(struct rtd_server *server, struct rtd_report *report)
 
 void rtd_server_free(struct rtd_server *server)
 {
+    const uint64_t one = 1;
+
     if (!server)
         return;
     rtd_board_stop(&server->board);
-    /* Also closes the listening socket, which was handed over. */
-    MHD_stop_daemon(server->daemon);
-    rtd_connections_fini(&server->connections);
+    /* Cannot fail: the counter is far from its limit. */
+    (void)!write(server->stop_fd, &one, sizeof(one));
+    (void)pthread_join(server->doorman, NULL);
+    close(server->stop_fd);
+    if (server->daemon) {
+        /* Also closes the listening socket, which was handed over. */
+        rtd_mhd.stop_daemon(server->daemon);
+        rtd_connections_fini(&server->connections);
+    } else {
+        close(server->listener.fd);
+    }
     rtd_board_fini(&server->board);
     free(server);
 }

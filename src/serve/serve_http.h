@@ -20,7 +20,10 @@ struct rtd_server_options {
     unsigned tries; /* how many following ports may be tried if one is taken (1 = only this one) */
 };
 
-/* Listens at once. NULL with *err (e.g. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL, -EACCES). */
+/*
+ * Listens at once; freed by rtd_server_free(). NULL with *err (e.g. -EADDRINUSE, -EADDRNOTAVAIL,
+ * -EINVAL, -EACCES). Its threads block all signals: they are for the collector's loop.
+ */
 struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int *err);
 
 /* The port really in use. */
@@ -35,6 +38,10 @@ int rtd_server_wants_report_fd(
     const struct rtd_server *server); /* eventfd, readable = wanted; borrowed */
 void rtd_server_publish(struct rtd_server *server, struct rtd_report *report);
 
+/*
+ * Sends waiting requests home, ends the threads and closes the socket; answers under way are cut.
+ * The last report goes with it, and the descriptor above. NULL is allowed.
+ */
 void rtd_server_free(struct rtd_server *server);
 
 #endif

@@ -217,21 +217,11 @@ static void put_callers(struct rtd_buffer *out, const struct rtd_report_site *si
     }
 }
 
-/*
- * The frame that names the site; the site's own fields are that frame's. The same site may stand in
- * several tables, so the table tells their opened stacks apart.
- */
+/* The same site may stand in several tables, so the table tells their opened stacks apart. */
 static void put_site_place(struct rtd_buffer *out, const struct rtd_report_site *site,
                            const char *table)
 {
-    const uint32_t index = site->named_frame < site->frame_count ? site->named_frame : 0;
-    const struct rtd_report_frame named = {
-        .function = site->function,
-        .file = site->file,
-        .line = site->line,
-        .module = site->module,
-        .offset = site->frame_count ? site->frames[index].offset : 0,
-    };
+    const struct rtd_report_frame named = rtd_human_named(site);
 
     put_place(out, &named);
     put_callers(out, site);

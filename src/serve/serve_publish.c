@@ -9,6 +9,8 @@
  */
 #include "serve/serve_publish.h"
 
+#include "serve/serve_library.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -44,7 +46,7 @@ static void free_published(struct rtd_published *published)
 {
     for (unsigned i = 0; i < RTD_PUBLISH_ANSWERS; i++) {
         if (published->answers[i])
-            MHD_destroy_response(published->answers[i]);
+            rtd_mhd.destroy_response(published->answers[i]);
     }
     rtd_report_free(published->report);
     pthread_mutex_destroy(&published->lock);

@@ -54,7 +54,10 @@ void rtd_board_fini(struct rtd_board *board);
 /* Wakes all waiting readers for good. */
 void rtd_board_stop(struct rtd_board *board);
 
-/* Takes the report over, whatever happens. */
+/*
+ * Takes the report (not NULL) over, whatever happens. The older one is freed here, or by the reader
+ * that still holds it. The collector's loop only.
+ */
 void rtd_board_publish(struct rtd_board *board, struct rtd_report *report);
 
 /*

@@ -12,12 +12,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 128 };
+enum { BACKLOG = 128, TURN_AWAY_MS = 1000, TURN_AWAY_BYTES = 512 };
 
 /* Either family's socket address. */
 union any_address {
@@ -100,4 +101,24 @@ int rtd_listener_open(struct rtd_listener *listener, const struct rtd_server_opt
     listener->fd = result;
     listener->port = ntohs(*port_of(&address));
     return 0;
+}
+
+void rtd_listener_turn_away(const struct rtd_listener *listener, const char *reason)
+{
+    char text[TURN_AWAY_BYTES];
+    const int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+    if (fd < 0)
+        return;
+    const int length = snprintf(text, sizeof(text),
+                                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n"
+                                "Connection: close\r\n\r\nRipTide cannot serve HTTP: %.300s\n",
+                                reason);
+    (void)send(fd, text, (size_t)length, MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    /* A request that is not read before closing would reset the connection under the answer. */
+    if (poll(&ready, 1, TURN_AWAY_MS) > 0)
+        (void)!read(fd, text, sizeof(text));
+    close(fd);
 }

@@ -24,4 +24,10 @@ struct rtd_listener {
 /* Listens; the caller closes fd. 0, or -EINVAL (not a numeric address), -EADDRINUSE, ... */
 int rtd_listener_open(struct rtd_listener *listener, const struct rtd_server_options *options);
 
+/*
+ * Accepts one connection that is waiting and answers it with 503 and the reason (a line of text).
+ * Waits at most a second for the client's request; does nothing when nobody is waiting.
+ */
+void rtd_listener_turn_away(const struct rtd_listener *listener, const char *reason);
+
 #endif

@@ -19,7 +19,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NOTE_BYTES_MAX = 64 * 1024 };
+enum { NOTE_BYTES_MAX = 64 * 1024, WINDOW_BYTES = 4096 };
+
+/*
+ * What was read last. Headers stand side by side, and one system call for each of some hundred was
+ * most of the cost of opening a module.
+ */
+struct rtd_symbol_elf_window {
+    uint64_t offset;
+    size_t count;
+    char bytes[WINDOW_BYTES];
+};
 
 uint16_t rtd_symbol_elf_file_u16(const struct rtd_symbol_elf_file *file, uint16_t value)
 {
@@ -36,27 +46,49 @@ uint64_t rtd_symbol_elf_file_u64(const struct rtd_symbol_elf_file *file, uint64_
     return file->swapped ? bswap_64(value) : value;
 }
 
-int rtd_symbol_elf_file_read(const struct rtd_symbol_elf_file *file, uint64_t offset, void *buffer,
-                             size_t bytes)
+/* Reads up to `bytes`; how many there were before the end of the file, or -EIO. */
+static ssize_t read_some(int fd, uint64_t offset, void *buffer, size_t bytes)
 {
-    char *to = buffer;
+    size_t done = 0;
 
-    if (offset > file->size_bytes || bytes > file->size_bytes - offset)
-        return -EBADMSG;
-    while (bytes > 0) {
-        const ssize_t got = pread(file->fd, to, bytes, (off_t)offset);
+    while (done < bytes) {
+        const ssize_t got = pread(fd, (char *)buffer + done, bytes - done, (off_t)(offset + done));
 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return -EIO;
-        /* The file became shorter since its size was asked. */
         if (got == 0)
-            return -EBADMSG;
-        to += got;
-        offset += (uint64_t)got;
-        bytes -= (size_t)got;
+            break;
+        done += (size_t)got;
     }
+    return (ssize_t)done;
+}
+
+int rtd_symbol_elf_file_read(const struct rtd_symbol_elf_file *file, uint64_t offset, void *buffer,
+                             size_t bytes)
+{
+    struct rtd_symbol_elf_window *const window = file->window;
+    ssize_t got;
+
+    if (offset > file->size_bytes || bytes > file->size_bytes - offset)
+        return -EBADMSG;
+    /* Less than asked for: the file became shorter since its size was asked. */
+    if (!window || bytes > sizeof(window->bytes)) {
+        got = read_some(file->fd, offset, buffer, bytes);
+        return got < 0 ? (int)got : (size_t)got == bytes ? 0 : -EBADMSG;
+    }
+    if (offset < window->offset || offset - window->offset + bytes > window->count) {
+        window->count = 0;
+        got = read_some(file->fd, offset, window->bytes, sizeof(window->bytes));
+        if (got < 0)
+            return (int)got;
+        window->offset = offset;
+        window->count = (size_t)got;
+    }
+    if (bytes > window->count - (offset - window->offset))
+        return -EBADMSG;
+    memcpy(buffer, window->bytes + (offset - window->offset), bytes);
     return 0;
 }
 
@@ -259,6 +291,10 @@ int rtd_symbol_elf_file_init(struct rtd_symbol_elf_file *file, int fd)
     if (fstat(fd, &status) < 0 || status.st_size < 0)
         return -EIO;
     file->size_bytes = (uint64_t)status.st_size;
+    /* Without it, everything is read by itself. */
+    file->window = malloc(sizeof(*file->window));
+    if (file->window)
+        file->window->offset = file->window->count = 0;
     int err = rtd_symbol_elf_file_read(file, 0, ident, sizeof(ident));
     if (err == -EIO)
         return err;
@@ -284,6 +320,8 @@ void rtd_symbol_elf_file_fini(struct rtd_symbol_elf_file *file)
 {
     free(file->names);
     file->names = NULL;
+    free(file->window);
+    file->window = NULL;
 }
 
 /* The build id in one area of notes; 0 when it is not there. */

@@ -4,7 +4,7 @@
  *
  * Runs in:    collector
  * Threads:    a file belongs to one thread
- * Allocates:  the table of section names, at most RTD_SYMBOL_ELF_NAMES_BYTES
+ * Allocates:  the table of section names, at most RTD_SYMBOL_ELF_NAMES_BYTES, and a page
  * Fails:      with -ENOEXEC (no ELF file), -EBADMSG (contradicts itself), -EIO, -ENOMEM
  *
  * Why pread and no mapping: a mapped file that somebody truncates is a SIGBUS. Every offset and
@@ -38,6 +38,7 @@ struct rtd_symbol_elf_file {
     uint32_t segment_bytes, section_bytes;
     char *names; /* section names, terminated; NULL when there are none */
     size_t names_bytes;
+    struct rtd_symbol_elf_window *window; /* what was read last; NULL: none is kept */
 };
 
 struct rtd_symbol_elf_segment {

@@ -116,8 +116,9 @@ rtd_symbol_resolver_stats(const struct rtd_symbol_resolver *resolver);
 pid_t rtd_symbol_resolver_worker_pid(const struct rtd_symbol_resolver *resolver);
 
 /*
- * The worker itself: confines the calling process for good and answers on the socket until the
- * other side closes it. Closes every other descriptor. Returns an exit status.
+ * The worker itself: closes every other descriptor, waits until the socket has something to read,
+ * then confines the calling process for good and answers until the other side closes the socket.
+ * Returns an exit status.
  */
 int rtd_symbol_worker_main(int fd);
 

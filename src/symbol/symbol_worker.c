@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,13 +268,30 @@ static void ignore_signals(void)
         (void)signal(ignored[i], SIG_IGN);
 }
 
+/*
+ * Sleeps until there is a question or nobody to ask one. In a run without a sample that is never: a
+ * worker that was started early then has cost a fork and nothing else. No byte is read here.
+ */
+static void wait_for_question(int fd)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+    while (poll(&ready, 1, -1) < 0 && errno == EINTR)
+        continue;
+}
+
 int rtd_symbol_worker_main(int fd)
 {
-    struct worker *worker = calloc(1, sizeof(*worker));
-
     ignore_signals();
-    if (!worker || arrange_fds(fd) < 0 || elf_version(EV_CURRENT) == EV_NONE)
+    /* First of all: a fork has the other end of the socket, too, and would wait for itself. */
+    if (arrange_fds(fd) < 0)
         return 1;
+    wait_for_question(RTD_SYMBOL_WORKER_FD);
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (!worker || elf_version(EV_CURRENT) == EV_NONE) {
+        free(worker);
+        return 1;
+    }
     worker->fd = RTD_SYMBOL_WORKER_FD;
     worker->is_filtered = rtd_symbol_confine();
     for (;;) {

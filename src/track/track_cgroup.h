@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 struct rtd_track_limit {
-    uint64_t limit_bytes;
+    uint64_t limit_bytes; /* may be more than the machine has */
     uint64_t usage_bytes; /* of the group that has the limit, without inactive file cache */
 };
 
@@ -24,7 +24,10 @@ struct rtd_track_limit {
  */
 int rtd_track_cgroup_limit(pid_t pid, struct rtd_track_limit *out);
 
-/* The same below mount, which stands for /sys/fs/cgroup, for a /proc/PID/cgroup text. */
+/*
+ * The same below mount, which stands for /sys/fs/cgroup, for a /proc/PID/cgroup text: both borrowed
+ * for the call. So a test needs no control group of its own.
+ */
 int rtd_track_cgroup_limit_at(const char *mount, const char *cgroup_text,
                               struct rtd_track_limit *out);
 

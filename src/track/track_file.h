@@ -15,7 +15,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads at most size - 1 bytes of path, NUL-terminated. Returns the bytes read or -errno. */
+/*
+ * Reads at most size - 1 bytes of path, NUL-terminated; what is longer is cut without a word. The
+ * text may hold further NULs (cmdline does). Returns the bytes read or -errno.
+ */
 ssize_t rtd_track_file_read(const char *path, char *out, size_t size);
 
 /* The same for /proc/PID/name; -ESRCH when the process is gone. */
@@ -23,7 +26,7 @@ ssize_t rtd_track_file_read_process(pid_t pid, const char *name, char *out, size
 
 /*
  * Finds the line that begins with key ("VmHWM:" or "inactive_file ") and stores the number that
- * follows. False when there is no such line or no number.
+ * follows, in the file's own unit. False when there is no such line or no number.
  */
 bool rtd_track_file_number(const char *text, const char *key, uint64_t *out);
 

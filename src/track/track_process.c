@@ -46,6 +46,31 @@ static int read_statm(pid_t pid, struct rtd_memory_snapshot *out)
     return 0;
 }
 
+static void set_pressure(struct rtd_memory_snapshot *out, uint64_t used_bytes)
+{
+    if (out->limit_bytes > 0)
+        out->pressure = (double)used_bytes / (double)out->limit_bytes;
+    if (out->pressure > 1.0)
+        out->pressure = 1.0;
+}
+
+int rtd_track_glance(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    struct timespec now;
+    const int result = read_statm(pid, out);
+    if (result < 0)
+        return result;
+    clock_gettime(CLOCK_REALTIME, &now);
+    out->time_unix_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (out->peak_rss_bytes < out->rss_bytes)
+        out->peak_rss_bytes = out->rss_bytes;
+    if (out->peak_virtual_bytes < out->virtual_bytes)
+        out->peak_virtual_bytes = out->virtual_bytes;
+    if (!out->limit_is_cgroup)
+        set_pressure(out, out->rss_bytes);
+    return 0;
+}
+
 static uint64_t status_bytes(const char *text, const char *key)
 {
     uint64_t kib;
@@ -118,23 +143,27 @@ static void read_limit(pid_t pid, struct rtd_memory_snapshot *out)
         out->limit_is_cgroup = false;
         used = out->rss_bytes;
     }
-    if (out->limit_bytes > 0)
-        out->pressure = (double)used / (double)out->limit_bytes;
-    if (out->pressure > 1.0)
-        out->pressure = 1.0;
+    set_pressure(out, used);
+}
+
+int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out)
+{
+    struct rtd_memory_snapshot now = *out;
+    int result = rtd_track_glance(pid, &now);
+    if (result == 0)
+        result = read_status(pid, &now);
+    if (result == 0)
+        result = read_stat(pid, &now);
+    if (result < 0)
+        return result;
+    *out = now;
+    return 0;
 }
 
 int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out)
 {
-    struct timespec now;
     *out = (struct rtd_memory_snapshot){0};
-    clock_gettime(CLOCK_REALTIME, &now);
-    out->time_unix_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    int result = read_statm(pid, out);
-    if (result == 0)
-        result = read_status(pid, out);
-    if (result == 0)
-        result = read_stat(pid, out);
+    const int result = rtd_track_update(pid, out);
     if (result < 0)
         return result;
     read_limit(pid, out);

@@ -14,9 +14,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* All figures in true bytes. heap_bytes is not from /proc: the caller fills it from the ledger. */
+/*
+ * All figures in true bytes; what the kernel does not tell (a kernel without swap, say) is 0.
+ * heap_bytes is not from /proc: the caller fills it from the ledger. rss_bytes and resident_bytes
+ * are one figure under the two names that the interfaces ask for.
+ */
 struct rtd_memory_snapshot {
-    uint64_t time_unix_ns;
+    uint64_t time_unix_ns; /* when it was read */
     uint64_t rss_bytes, heap_bytes, virtual_bytes, resident_bytes, shared_bytes, text_bytes,
         data_bytes, stack_bytes;
     uint64_t peak_rss_bytes, swap_bytes, peak_virtual_bytes;
@@ -24,12 +28,29 @@ struct rtd_memory_snapshot {
     bool limit_is_cgroup;
     double pressure; /* rss (or cgroup usage) / limit, 0..1 */
     uint32_t threads;
-    uint64_t minor_faults, major_faults;
-    bool valid;
+    uint64_t minor_faults, major_faults; /* since the process began */
+    bool valid;                          /* false: never read, or reading failed half-way */
 };
 
-/* Fills *out for pid. Constant cost: statm, status, stat; never smaps. 0 or a negative errno. */
+/*
+ * Fills *out for pid. Constant cost: statm, status, stat and the control group's files; never
+ * smaps, which walks page tables with the target's memory map locked. 0 or a negative errno; -ESRCH
+ * also for a zombie, whose memory is gone. Without success out->valid is false.
+ */
 int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out);
+
+/*
+ * Brings a snapshot that rtd_track_snapshot() filled up to date, but for the limit, which is half
+ * of the cost and hardly ever changes; the pressure follows where the limit is physical memory.
+ * 0, or a negative errno; then nothing is changed.
+ */
+int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out);
+
+/*
+ * The same as far as one small file tells, at a tenth of the cost: time, resident, virtual and
+ * shared bytes, and peaks that are exceeded.
+ */
+int rtd_track_glance(pid_t pid, struct rtd_memory_snapshot *out);
 
 /* Start time (field 22 of /proc/PID/stat, clock ticks): with the pid it names one process. 0 or
  * -errno. */
@@ -39,19 +60,25 @@ int rtd_track_start_time(pid_t pid, uint64_t *start_time);
  * characters replaced; 0 or -errno. */
 int rtd_track_command(pid_t pid, char *out, size_t size);
 
-/* Thread ids of pid into tids (at most max); returns how many there are or a negative errno. */
+/*
+ * Thread ids of pid into tids (at most max); returns how many there are, which may be more than
+ * max, or a negative errno. Threads that begin or end meanwhile may be missed.
+ */
 int rtd_track_threads(pid_t pid, uint32_t *tids, unsigned max);
 
-/* True when /proc/PID/status says that a seccomp filter is in force. */
+/* True when /proc/PID/status says that a seccomp filter is in force; false when pid is gone. */
 bool rtd_track_has_seccomp(pid_t pid);
 
-/* True when pid has a handler of its own for a signal (1..64). */
+/* True when pid has a handler of its own for a signal (1..64); false when pid is gone. */
 bool rtd_track_catches(pid_t pid, int signal);
 
 /* The name the kernel has for pid (the file it was started as, cut to 15 bytes); 0 or -errno. */
 int rtd_track_program(pid_t pid, char *out, size_t size);
 
-/* The target of /proc/PID/exe into out; 0 or -errno. */
+/*
+ * The target of /proc/PID/exe into out, cut to size - 1 bytes; 0 or -errno. " (deleted)" stands
+ * behind a path whose file is gone. -EACCES for a process that may not be traced.
+ */
 int rtd_track_executable(pid_t pid, char *out, size_t size);
 
 #endif

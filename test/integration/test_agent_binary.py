@@ -13,7 +13,8 @@ AGENT = os.path.join(BUILD, "src", "agent", "libriptide-agent.so")
 EXPORTED = {
     "malloc", "free", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc",
     "posix_memalign", "valloc", "pvalloc", "malloc_usable_size", "cfree", "free_sized",
-    "free_aligned_sized", "dlclose", "riptide_tag_intern", "riptide_tag_swap",
+    "free_aligned_sized", "dlclose", "mmap", "mmap64", "munmap", "mremap", "brk", "sbrk", "mlockall",
+    "riptide_tag_intern", "riptide_tag_swap",
 }
 
 # Everything the agent may ask of the process it is in. None of it takes a lock that a program can

@@ -163,7 +163,9 @@ class Refusals(RiptideTest):
         self.touch("--interval", "0", words=["0"])
         self.touch("--listen", "nonsense", words=["nonsense"])
         self.touch("--listen", "127.0.0.1:99999", words=["127.0.0.1:99999"])
-        self.touch("--mode", "exact", words=["exact", "not in this version"])
+        self.touch("--mode", "thorough", words=["thorough", "sample", "exact"])
+        self.touch("--mode", "exact", "--interval", "4K",
+                   words=["--interval has no meaning with --mode exact"])
         self.refused("--quiet", words=["program"])
         for arguments in ([], ["no-such-command"], ["--no-such-option"]):
             run = self.riptide(*arguments)

@@ -137,6 +137,21 @@ static void fill_figures(struct rtd_process_record *record)
     }
 }
 
+static void fill_mappings(struct rtd_mappings *mappings)
+{
+    struct rtd_maps *const maps = checked(rtd_maps_new(1));
+
+    for (uint32_t i = 0; i < 12; i++) {
+        const struct rtd_mapping_owner owner = {i * 300, i % 3, i % RTD_MAPPING_KINDS, i};
+        (void)rtd_maps_add(maps, (UINT64_C(1) << 40) + i * 8192, 4096 + i, &owner);
+    }
+    if (rtd_maps_copy(maps, mappings) != 0) {
+        abort();
+    }
+    mappings->events = 12;
+    rtd_maps_free(maps);
+}
+
 struct rtd_process_record *rtd_support_record_new(const struct rtd_ledger *ledger, uint32_t id)
 {
     struct rtd_process_record *const record = checked(calloc(1, sizeof(*record)));
@@ -158,12 +173,14 @@ struct rtd_process_record *rtd_support_record_new(const struct rtd_ledger *ledge
             rtd_series_add(&record->series, record->image) != 0) {
             abort();
         }
+        fill_mappings(&record->mappings);
     }
     return record;
 }
 
 void rtd_support_record_free(struct rtd_process_record *record)
 {
+    rtd_mappings_fini(&record->mappings);
     rtd_series_fini(&record->series);
     rtd_image_free(record->image);
     free(record);

@@ -103,6 +103,36 @@ static void report_has_every_key_of_the_contract(void **state)
     json_decref(report);
 }
 
+static json_int_t integer_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void exact_report_counts_frees_lifetimes_and_the_peak(void **state)
+{
+    struct exact_sample exact;
+    (void)state;
+
+    exact_sample_init(&exact);
+    json_t *const report = report_of(&exact.sample.report);
+    const json_t *const totals = json_object_get(report, "totals");
+    const json_t *const site = json_array_get(json_object_get(report, "sites"), 1);
+    assert_string_equal(json_string_value(json_object_get(report, "mode")), "exact");
+    assert_int_equal(integer_of(report, "interval_bytes"), 0);
+    assert_int_equal(integer_of(totals, "frees"), 44006);
+    assert_int_equal(integer_of(totals, "unknown_frees"), 7);
+    assert_keys(totals, "peak_live_bytes peak_seconds freed_bytes temporary lifetime");
+    assert_int_equal(integer_of(json_object_get(report, "losses"), "missed_frees"), 3);
+    assert_figures(site);
+    assert_int_equal(integer_of(site, "frees"), 11001);
+    assert_int_equal(integer_of(site, "freed_bytes"), 40000001);
+    assert_int_equal(integer_of(site, "temporary"), 4500);
+    assert_int_equal(integer_of(json_object_get(site, "peak"), "live_bytes"), 55000000);
+    assert_int_equal(integer_of(json_object_get(site, "peak"), "live_blocks"), 5);
+    assert_int_equal(json_array_size(json_object_get(site, "lifetime")), RTD_LIFETIME_BUCKETS);
+    json_decref(report);
+}
+
 static void sites_carry_stack_place_and_exact_figures(void **state)
 {
     struct sample sample;
@@ -318,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(report_has_every_key_of_the_contract),
+        cmocka_unit_test(exact_report_counts_frees_lifetimes_and_the_peak),
         cmocka_unit_test(sites_carry_stack_place_and_exact_figures),
         cmocka_unit_test(hostile_names_stay_text),
         cmocka_unit_test(processes_list_the_target_without_sites_and_children_with),

@@ -209,4 +209,56 @@ static void sample_init(struct sample *sample)
                                          .note = ""};
 }
 
+/* The same as exact mode would report it: no intervals, and counts at each site of the target. */
+struct exact_sample {
+    struct sample sample;
+    struct rtd_report_site sites[RTD_ARRAY_LENGTH(sample_sites)];
+    struct rtd_report_counts counts[RTD_ARRAY_LENGTH(sample_sites)], total;
+};
+
+static inline void sample_settle(struct rtd_estimate *estimate)
+{
+    estimate->low = estimate->high = estimate->value;
+}
+
+static inline void sample_settle_all(struct rtd_report_figures *figures)
+{
+    sample_settle(&figures->live_bytes);
+    sample_settle(&figures->live_blocks);
+    sample_settle(&figures->allocated_bytes);
+    sample_settle(&figures->allocations);
+}
+
+static inline void exact_sample_init(struct exact_sample *exact)
+{
+    memset(exact, 0, sizeof(*exact));
+    sample_init(&exact->sample);
+    struct rtd_report_process *const target = &exact->sample.processes[0];
+    memcpy(exact->sites, sample_sites, sizeof(exact->sites));
+    for (unsigned i = 0; i < RTD_ARRAY_LENGTH(exact->sites); i++) {
+        sample_settle_all(&exact->sites[i].figures);
+        exact->counts[i] = (struct rtd_report_counts){
+            .frees = 11000 + i,
+            .freed_bytes = 40000000 + i,
+            .temporary = 9000 / (i + 1),
+            .peak_bytes = i == 1 ? 55000000 : 1000 * i,
+            .peak_blocks = 5 * i,
+            .max_size = 4096,
+            .lifetime = {11000 + i},
+        };
+        exact->sites[i].counts = &exact->counts[i];
+    }
+    exact->total = (struct rtd_report_counts){.frees = 44006, .temporary = 18750};
+    sample_settle_all(&target->totals);
+    sample_settle(&target->peak_live_bytes);
+    target->interval_bytes = 0;
+    target->sites = exact->sites;
+    target->counts = &exact->total;
+    target->peak_seconds = 12.345;
+    target->unknown_frees = 7;
+    target->missed_frees = 3;
+    exact->sample.report.mode = RTD_MODE_EXACT;
+    exact->sample.report.process_count = 1;
+}
+
 #endif

@@ -67,6 +67,27 @@ static void report_names_target_figures_and_lines(void **state)
     free(text);
 }
 
+static void exact_report_has_no_intervals_but_peak_and_temporary_allocations(void **state)
+{
+    struct exact_sample exact;
+    (void)state;
+
+    exact_sample_init(&exact);
+    char *const text = plain_text_of(&exact.sample.report);
+    assert_contains(text, "mode exact, allocator glibc");
+    assert_contains(text, "Heap, every allocation counted");
+    assert_contains(text, "53,001,000 B   12,646 blocks");
+    assert_contains(text, "23,757 allocations, 18,750 of them temporary");
+    assert_contains(text, "44,006 frees, and 7 of blocks from before the start");
+    assert_contains(text, "peak: 60,000,000 bytes at 12.35 s");
+    assert_contains(text, " 1  52.5 MiB        5   92 %");
+    assert_contains(text, "Temporary allocations");
+    assert_contains(text, " 1     9,000    23.5k   38 %  leak_it(std::vector<int>&)");
+    assert_contains(text, "3 frees were not seen");
+    assert_null(strstr(text, "interval"));
+    free(text);
+}
+
 static void report_is_safe_for_a_terminal(void **state)
 {
     struct sample sample;
@@ -284,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(report_names_target_figures_and_lines),
+        cmocka_unit_test(exact_report_has_no_intervals_but_peak_and_temporary_allocations),
         cmocka_unit_test(report_is_safe_for_a_terminal),
         cmocka_unit_test(tables_keep_to_the_width),
         cmocka_unit_test(a_site_without_a_file_shows_its_callers),

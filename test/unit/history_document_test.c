@@ -8,7 +8,9 @@
  * Allocates:  two files below TMPDIR
  * Fails:      by cmocka assertions
  */
+#include "../support/support_exact.h"
 #include "../support/support_ledger.h"
+#include "../support/support_skip.h"
 #include "history/history_recording.h"
 
 #include <fcntl.h>
@@ -29,6 +31,9 @@ static uint64_t live_of(const struct rtd_image *image, uint32_t site)
 {
     uint64_t sum = 0;
 
+    if (image->exact != NULL) {
+        return image->exact->counts[site].live_bytes;
+    }
     for (uint32_t i = 0; i < image->sample_count; i++) {
         sum += image->samples[i].site == site ? image->samples[i].size : 0;
     }
@@ -71,12 +76,42 @@ static void fill_row(struct row *row, const struct rtd_image *image, uint32_t in
     }
 }
 
+/* The lines that only exact mode has. */
+static size_t expect_exact(char *out, const struct rtd_image *image)
+{
+    uint64_t frees = 0, temporary = 0, aged = 0;
+
+    for (uint32_t i = 0; i < image->site_count; i++) {
+        frees += image->sites[i].deaths;
+        temporary += image->exact->counts[i].temporary;
+        for (unsigned k = 1; k < RTD_LIFETIME_BUCKETS; k++) {
+            aged += image->sites[i].lifetime[k];
+        }
+    }
+    return (size_t)snprintf(out, TEXT_BYTES,
+                            "frees %" PRIu64 "\ntemporary %" PRIu64 "\npeak %" PRIu64
+                            "\naged %" PRIu64 "\n",
+                            frees, temporary, image->peak_live_bytes, aged);
+}
+
+static uint32_t count_nodes(const struct rtd_image *image)
+{
+    uint32_t nodes = 0;
+
+    if (image->exact != NULL) {
+        return image->exact->node_count;
+    }
+    for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
+        nodes += image->nodes[i] != 0;
+    }
+    return nodes;
+}
+
 /* What the independent reader must print of this image. */
 static void expect_text(char *out, const struct rtd_image *image, uint32_t number)
 {
     struct row *const rows = calloc(image->site_count, sizeof(*rows));
     uint64_t births = 0, live = 0;
-    uint32_t nodes = 0;
     size_t length;
 
     for (uint32_t i = 0; i < image->site_count; i++) {
@@ -84,14 +119,15 @@ static void expect_text(char *out, const struct rtd_image *image, uint32_t numbe
         births += rows[i].births;
         live += rows[i].live;
     }
-    for (uint32_t i = RTD_ROOT_COUNT; i < RTD_NODE_COUNT; i++) {
-        nodes += image->nodes[i] != 0;
-    }
     length = (size_t)snprintf(out, TEXT_BYTES,
                               "process %u\nmodules %u\ntags %u\nnodes %u\nsamples %u\nsites %u\n"
                               "births %" PRIu64 "\nlive_sampled_bytes %" PRIu64 "\n",
-                              number, image->module_count, image->tag_count - RTD_TAG_FIRST, nodes,
-                              image->sample_count, image->site_count - 1, births, live);
+                              number, image->module_count, image->tag_count - RTD_TAG_FIRST,
+                              count_nodes(image), image->sample_count, image->site_count - 1,
+                              births, live);
+    if (image->exact != NULL) {
+        length += expect_exact(out + length, image);
+    }
     qsort(rows, image->site_count, sizeof(*rows), compare_rows);
     for (uint32_t i = 0; i < image->site_count && i < TOP; i++) {
         length +=
@@ -175,16 +211,46 @@ static void independent_reader_tells_the_same_of_a_recording(void **state)
     free(ledger);
 }
 
+static void independent_reader_tells_the_same_of_exact_mode(void **state)
+{
+    (void)state;
+    struct rtd_support_exact *const made = rtd_support_exact_new();
+    struct rtd_process_record *const record = rtd_support_record_new(NULL, 0);
+    char *const expected = calloc(1, TEXT_BYTES);
+    char path[1024], ledger[64];
+    int err = 0;
+
+    record->image = rtd_image_new();
+    temporary_path(path, sizeof(path));
+    struct rtd_recording_writer *const writer = rtd_recording_writer_open(path, &err);
+    assert_non_null(writer);
+    for (uint64_t second = 0; second < 3; second++) {
+        rtd_support_exact_fill(made, second, 400);
+        assert_int_equal(rtd_image_read_sparse(record->image, made->handle.ledger, made->handle.fd),
+                         0);
+        assert_true(rtd_recording_write(writer, record) > 0);
+    }
+    expect_text(expected, record->image, 0);
+    snprintf(ledger, sizeof(ledger), "/proc/%d/fd/%d", (int)getpid(), made->handle.fd);
+    assert_reader_prints(ledger, expected);
+    assert_reader_prints(path, expected);
+    rtd_recording_writer_close(writer);
+    assert_int_equal(unlink(path), 0);
+    free(expected);
+    rtd_support_record_free(record);
+    rtd_support_exact_free(made);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(independent_reader_tells_the_same_of_a_ledger),
         cmocka_unit_test(independent_reader_tells_the_same_of_a_recording),
+        cmocka_unit_test(independent_reader_tells_the_same_of_exact_mode),
     };
 
     if (argc != 3) {
-        fprintf(stderr, "usage: history_document_test PYTHON LEDGER_READER\n");
-        return 77;
+        return rtd_support_skip_program("usage: history_document_test PYTHON LEDGER_READER");
     }
     interpreter = argv[1];
     reader = argv[2];

@@ -8,6 +8,7 @@
  * Fails:      by cmocka assertions
  */
 #include "../support/support_ledger.h"
+#include "../support/support_skip.h"
 #include "base/base_math.h"
 #include "history/history_block.h"
 #include "history/history_recording.h"
@@ -400,7 +401,7 @@ static int fill_small_disk(const char *mount_point)
 
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", mount_point, "tmpfs", 0, "size=256k") != 0) {
-        return 77;
+        return RTD_SUPPORT_SKIPPED;
     }
     snprintf(name, sizeof(name), "%s/run.riptide", mount_point);
     struct rtd_recording_writer *const writer = rtd_recording_writer_open(name, &err);
@@ -433,10 +434,8 @@ static void recording_goes_on_when_a_full_disk_has_room_again(void **state)
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) {
-        print_message("mounting needs privileges\n");
-        skip();
-    }
+    if (WEXITSTATUS(status) == RTD_SUPPORT_SKIPPED)
+        rtd_support_skip("mounting a small file system needs privileges");
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
@@ -629,12 +628,28 @@ static void what_is_no_recording_is_refused_with_a_reason(void **state)
     assert_null(rtd_recording_open("/dev/null", &err, diag, sizeof(diag)));
     assert_int_equal(err, -EINVAL);
     uint8_t *const bytes = reference_file(&size);
-    const struct rtd_file_header newer = {.version = 2};
+    const struct rtd_file_header newer = {.version = RTD_RECORDING_VERSION + 1};
     rtd_file_header_encode(&newer, bytes);
     write_file(bytes, size);
     assert_null(rtd_recording_open(path, &err, diag, sizeof(diag)));
     assert_int_equal(err, -EBADMSG);
     assert_non_null(strstr(diag, "newer version"));
+    free(bytes);
+}
+
+static void a_recording_of_the_first_version_is_read(void **state)
+{
+    (void)state;
+    size_t size;
+    uint8_t *const bytes = reference_file(&size);
+    const struct rtd_file_header older = {.version = 1};
+
+    rtd_file_header_encode(&older, bytes);
+    write_file(bytes, size);
+    struct rtd_recording *const recording = reopened(path);
+    assert_int_equal(recording->damage_offset, -1);
+    assert_true(recording->process_count > 0);
+    rtd_recording_close(recording);
     free(bytes);
 }
 
@@ -690,6 +705,7 @@ int main(void)
         cmocka_unit_test(only_a_regular_file_becomes_a_recording),
         cmocka_unit_test(two_writers_do_not_share_a_file),
         cmocka_unit_test(what_is_no_recording_is_refused_with_a_reason),
+        cmocka_unit_test(a_recording_of_the_first_version_is_read),
         cmocka_unit_test(many_symbols_take_several_blocks),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "../support/support_skip.h"
 #include "serve/serve_http.h"
 
 #include <arpa/inet.h>
@@ -538,7 +539,7 @@ static void ipv6_loopback_works_with_and_without_brackets(void **state)
         struct rtd_server *const server = start(i ? "[::1]" : "::1", 0, 1, &err);
 
         if (!server && (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT))
-            skip();
+            rtd_support_skip("no IPv6 loopback here");
         assert_non_null(server);
         const struct sockaddr_in6 address = {.sin6_family = AF_INET6,
                                              .sin6_port = htons(rtd_server_port(server)),

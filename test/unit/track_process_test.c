@@ -72,6 +72,49 @@ static void a_snapshot_of_ourselves_is_true_bytes(void **state)
     munmap(seen, SEEN_BYTES);
 }
 
+static void a_glance_and_an_update_follow_and_keep_the_rest(void **state)
+{
+    (void)state;
+    struct rtd_memory_snapshot before, glance, update;
+    assert_int_equal(rtd_track_snapshot(getpid(), &before), 0);
+    before.peak_rss_bytes = before.rss_bytes; /* whatever tests before this one have used */
+    before.threads = 77;
+    before.limit_bytes = UINT64_C(1) << 60;
+    before.limit_is_cgroup = false;
+    glance = update = before;
+    void *seen = mmap(NULL, SEEN_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    assert_ptr_not_equal(seen, MAP_FAILED);
+    assert_int_equal(rtd_track_glance(getpid(), &glance), 0);
+    assert_int_equal(rtd_track_update(getpid(), &update), 0);
+    assert_in_range(glance.rss_bytes - before.rss_bytes, SEEN_BYTES - (2 << 20),
+                    SEEN_BYTES + (8 << 20));
+    assert_int_equal(glance.peak_rss_bytes, glance.rss_bytes);
+    assert_true(glance.valid && glance.time_unix_ns >= before.time_unix_ns);
+    /* What it did not read. */
+    assert_int_equal(glance.threads, 77);
+    assert_int_equal(glance.limit_bytes, UINT64_C(1) << 60);
+    assert_true(glance.pressure == (double)glance.rss_bytes / (double)(UINT64_C(1) << 60));
+    assert_int_equal(update.threads, 1);
+    assert_true(update.minor_faults > before.minor_faults);
+    assert_int_equal(update.limit_bytes, UINT64_C(1) << 60);
+    munmap(seen, SEEN_BYTES);
+}
+
+static void a_failed_glance_or_update_changes_nothing(void **state)
+{
+    (void)state;
+    struct rtd_memory_snapshot known;
+    assert_int_equal(rtd_track_snapshot(getpid(), &known), 0);
+    struct rtd_memory_snapshot glance = known, update = known;
+    const pid_t pid = ended_child(false);
+    assert_int_equal(rtd_track_glance(pid, &glance), -ESRCH);
+    assert_int_equal(rtd_track_update(pid, &update), -ESRCH);
+    assert_memory_equal(&glance, &known, sizeof known);
+    assert_memory_equal(&update, &known, sizeof known);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void a_process_that_is_gone_is_esrch_everywhere(void **state)
 {
     (void)state;
@@ -265,6 +308,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_of_ourselves_is_true_bytes),
+        cmocka_unit_test(a_glance_and_an_update_follow_and_keep_the_rest),
+        cmocka_unit_test(a_failed_glance_or_update_changes_nothing),
         cmocka_unit_test(a_process_that_is_gone_is_esrch_everywhere),
         cmocka_unit_test(a_zombie_has_no_memory_to_report_but_a_name),
         cmocka_unit_test(a_name_with_brackets_and_blanks_does_not_shift_the_fields),

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * agent_count.h - exact mode: what happened at a site, counted by the thread it happened in.
+ *
+ * Runs in:    agent, any thread, also inside signal handlers
+ * Threads:    a block of counters has one writer, its thread, which adds without a lock prefix;
+ *             the shared block, for threads without a record of their own, is added to atomically
+ * Allocates:  never
+ * Fails:      never
+ *
+ * An add is one instruction, so that a signal handler that allocates cannot fall between its load
+ * and its store. How the peak is kept: ledger_exact.h.
+ */
+#ifndef RTD_AGENT_COUNT_H
+#define RTD_AGENT_COUNT_H
+
+#include "agent/agent_state.h"
+
+#include <stdbool.h>
+
+/* From here on an allocation is counted by size class. */
+enum { RTD_COUNT_LARGE_BYTES = 1024 };
+
+/* Adds the pending change of a block to the total, and sees whether that is a new peak. */
+void rtd_count_hand_in(struct rtd_exact_thread *own);
+
+/* A death of a block of at least one RTD_LIFETIME_UNIT_MS. */
+void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units);
+
+static inline void rtd_count_add(_Atomic uint64_t *counter, uint64_t n)
+{
+    __asm__("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
+}
+
+/* Changes what the thread has not handed in. */
+static inline void rtd_count_change(struct rtd_exact_thread *own, int64_t bytes)
+{
+    __asm__("addq %1, %0" : "+m"(own->net) : "er"(bytes) : "cc");
+}
+
+/* For rare counters of a thread: right for the shared block too. */
+static inline void rtd_count_event(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Whether a counter has kept what it was at the last peak; if not, it must before it changes. */
+static inline bool rtd_count_is_saved(const struct rtd_exact *exact,
+                                      const struct rtd_exact_counter *counter)
+{
+    return atomic_load_explicit(&counter->peak_epoch, memory_order_relaxed) ==
+           atomic_load_explicit(&exact->header.peak_epoch, memory_order_relaxed);
+}
+
+/* What a thread may keep to itself. */
+static inline int64_t rtd_count_limit(const struct rtd_exact *exact)
+{
+    return (int64_t)atomic_load_explicit(&exact->header.hand_in_bytes, memory_order_relaxed);
+}
+
+/* An allocation or a free of any kind. is_shared: the thread has no counters of its own. */
+void rtd_count_birth(const struct rtd_thread_state *state, uint32_t site, uint64_t size,
+                     bool is_shared);
+void rtd_count_death(const struct rtd_thread_state *state, uint32_t site, uint64_t size,
+                     bool is_shared);
+
+/* The block just counted as freed was this thread's last allocation. */
+static inline void rtd_count_temporary(struct rtd_exact_counter *counter, bool is_shared)
+{
+    if (is_shared)
+        rtd_count_event(&counter->temporary);
+    else
+        rtd_count_add(&counter->temporary, 1);
+}
+
+#endif
