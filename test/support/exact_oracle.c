@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * exact_oracle.c - a preload that counts every event of the heap: the truth for exact mode.
+ *
+ * Runs in:    the observed program of a test, behind the agent
+ *             (LD_PRELOAD="agent.so:exact_oracle.so": the agent's calls of the real malloc end
+ *             here)
+ * Threads:    any; one mutex around everything
+ * Allocates:  with mmap only
+ * Fails:      by aborting: a test without a truth is no test
+ *
+ * Both count from the same event on. The oracle asks the agent before each event whether it records
+ * (interning a tag gives 0 as long as it does not) and forgets all it knew when it begins: what was
+ * allocated before is unknown to both. A forked child is asked anew.
+ *
+ * A realloc is a free of the old block, before the call, and an allocation of the new one, after
+ * it; the free is taken back when the call fails. A death is counted before the real free: after
+ * it, another thread may own the address. A handler of an asynchronous signal may not allocate:
+ * the lock may be its own thread's.
+ *
+ * EXACT_ORACLE_OUT     the file of counters: this and ".PID" (".PID.N" after the N-th exec)
+ * EXACT_ORACLE_STACKS  1: a site for each stack, by libgcc's unwinder, without the frames of the
+ *                      agent and of this library
+ * EXACT_ORACLE_NATIVE  1: counts without an agent, too, from the first event on
+ */
+#include "exact_oracle.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#define EXPORT   __attribute__((visibility("default")))
+#define TLS      __thread __attribute__((tls_model("initial-exec")))
+#define NO_BLOCK ((struct exact_block){0})
+
+enum { BOOT_BYTES = 1 << 16, PAGE_BYTES = 4096, EXEC_MAX = 1000 };
+
+const char *gnu_get_libc_version(void);
+void *memalign(size_t alignment, size_t size);
+void *pvalloc(size_t size);
+void cfree(void *address);
+void free_sized(void *address, size_t size);
+void free_aligned_sized(void *address, size_t alignment, size_t size);
+
+static struct {
+    void *(*malloc)(size_t);
+    void (*free)(void *);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*memalign)(size_t, size_t);
+    int (*posix_memalign)(void **, size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
+    void *(*valloc)(size_t);
+    void *(*pvalloc)(size_t);
+    bool ready;
+    bool resolving;
+} real;
+
+struct range {
+    uintptr_t start, end;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct exact_file *file;
+static struct range hidden[2]; /* code whose frames are in no stack: the agent's, and this one */
+static uint32_t (*tag_intern)(const char *, const char *);
+static bool takes_stacks, counts_natively;
+static char out_name[PATH_MAX - 32];
+/* A page that is zero in a forked child, by MADV_WIPEONFORK: 1 = this process has begun. */
+static uint32_t *begun;
+static TLS uint64_t last_serial;
+static uintptr_t pcs[EXACT_FRAME_MAX];
+/* dlsym may allocate before the real functions are known: this feeds it. Never given back. */
+static _Alignas(64) char boot_memory[BOOT_BYTES];
+static size_t boot_used;
+
+static void *boot_allocate(size_t size, size_t alignment)
+{
+    const size_t start = (boot_used + alignment - 1) & ~(alignment - 1);
+    if (size > BOOT_BYTES || start > BOOT_BYTES - size)
+        abort();
+    boot_used = start + size;
+    return boot_memory + start;
+}
+
+static bool is_boot(const void *address)
+{
+    const uintptr_t at = (uintptr_t)address;
+    return at >= (uintptr_t)boot_memory && at < (uintptr_t)boot_memory + BOOT_BYTES;
+}
+
+static void resolve_one(void *slot, void *handle, const char *name)
+{
+    /* A function pointer may not be converted from void * in ISO C; the bytes are the same. */
+    void *const symbol = dlsym(handle, name);
+    memcpy(slot, &symbol, sizeof symbol);
+}
+
+static struct range range_of(uintptr_t address)
+{
+    struct dl_find_object object;
+    if (address == 0 || _dl_find_object((void *)address, &object) != 0)
+        return (struct range){0};
+    return (struct range){(uintptr_t)object.dlfo_map_start, (uintptr_t)object.dlfo_map_end};
+}
+
+static void read_settings(void)
+{
+    const char *const name = getenv("EXACT_ORACLE_OUT");
+    const char *const stacks = getenv("EXACT_ORACLE_STACKS");
+    const char *const native = getenv("EXACT_ORACLE_NATIVE");
+    snprintf(out_name, sizeof out_name, "%s", name != NULL ? name : "");
+    takes_stacks = stacks != NULL && stacks[0] == '1';
+    counts_natively = native != NULL && native[0] == '1';
+    resolve_one(&tag_intern, RTLD_DEFAULT, "riptide_tag_intern");
+    uintptr_t agent = 0;
+    memcpy(&agent, &tag_intern, sizeof agent);
+    hidden[0] = range_of(agent);
+    hidden[1] = range_of((uintptr_t)boot_memory);
+    begun = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (begun == MAP_FAILED || madvise(begun, PAGE_BYTES, MADV_WIPEONFORK) != 0)
+        abort();
+}
+
+/* True when the real functions can be called; false while dlsym itself is asking for memory. */
+static bool resolve(void)
+{
+    if (real.ready || real.resolving)
+        return real.ready;
+    real.resolving = true;
+    resolve_one(&real.malloc, RTLD_NEXT, "malloc");
+    resolve_one(&real.free, RTLD_NEXT, "free");
+    resolve_one(&real.calloc, RTLD_NEXT, "calloc");
+    resolve_one(&real.realloc, RTLD_NEXT, "realloc");
+    resolve_one(&real.memalign, RTLD_NEXT, "memalign");
+    resolve_one(&real.posix_memalign, RTLD_NEXT, "posix_memalign");
+    resolve_one(&real.aligned_alloc, RTLD_NEXT, "aligned_alloc");
+    resolve_one(&real.valloc, RTLD_NEXT, "valloc");
+    resolve_one(&real.pvalloc, RTLD_NEXT, "pvalloc");
+    read_settings();
+    real.ready = true;
+    return true;
+}
+
+/* ---- counting ---- */
+
+static int create_file(void)
+{
+    char name[PATH_MAX];
+    int fd = -1;
+    snprintf(name, sizeof name, "%s.%d", out_name, (int)getpid());
+    for (int i = 1; fd < 0 && i < EXEC_MAX; i++) {
+        fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd < 0 && errno != EEXIST)
+            break;
+        snprintf(name, sizeof name, "%s.%d.%d", out_name, (int)getpid(), i);
+    }
+    return fd;
+}
+
+static void begin_locked(void)
+{
+    const int fd = create_file();
+    if (fd < 0 || ftruncate(fd, sizeof *file) != 0)
+        abort();
+    /* In a forked child this takes the place of the parent's. */
+    void *const at = mmap(file, sizeof *file, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | (file != NULL ? MAP_FIXED : 0), fd, 0);
+    if (at == MAP_FAILED)
+        abort();
+    close(fd);
+    file = at;
+    exact_table_reset(file);
+    file->header.pid = (uint64_t)getpid();
+    *begun = 1;
+}
+
+/* True when this event counts. May begin, which forgets what was there before. */
+static bool is_counting_locked(void)
+{
+    if (*begun != 0)
+        return true;
+    if (out_name[0] == '\0' ||
+        !(tag_intern != NULL ? tag_intern("exact oracle", "asks") != 0 : counts_natively))
+        return false;
+    begin_locked();
+    last_serial = 0;
+    return true;
+}
+
+struct collection {
+    size_t depth;
+};
+
+static bool is_hidden(uintptr_t pc)
+{
+    return (pc >= hidden[0].start && pc < hidden[0].end) ||
+           (pc >= hidden[1].start && pc < hidden[1].end);
+}
+
+static _Unwind_Reason_Code collect(struct _Unwind_Context *context, void *argument)
+{
+    struct collection *const collection = argument;
+    const uintptr_t pc = _Unwind_GetIP(context);
+    if (pc == 0 || (collection->depth == 0 && is_hidden(pc)))
+        return _URC_NO_REASON;
+    if (collection->depth == EXACT_FRAME_MAX)
+        return _URC_END_OF_STACK;
+    pcs[collection->depth++] = pc;
+    return _URC_NO_REASON;
+}
+
+static void record_birth(void *address, size_t size)
+{
+    const int saved_errno = errno;
+    struct collection stack = {0};
+    if (address == NULL)
+        return;
+    pthread_mutex_lock(&lock);
+    if (is_counting_locked()) {
+        if (takes_stacks)
+            _Unwind_Backtrace(collect, &stack);
+        const struct exact_block block = {(uintptr_t)address, size,
+                                          exact_table_site(pcs, stack.depth), 0};
+        last_serial = exact_table_birth(&block);
+    }
+    pthread_mutex_unlock(&lock);
+    errno = saved_errno;
+}
+
+static struct exact_block record_death(const void *address)
+{
+    const int saved_errno = errno;
+    struct exact_block old = NO_BLOCK;
+    if (address == NULL)
+        return old;
+    pthread_mutex_lock(&lock);
+    if (is_counting_locked())
+        old = exact_table_death((uintptr_t)address, last_serial);
+    pthread_mutex_unlock(&lock);
+    errno = saved_errno;
+    return old;
+}
+
+static void record_survival(const struct exact_block *old)
+{
+    pthread_mutex_lock(&lock);
+    if (is_counting_locked())
+        exact_table_revive(old, last_serial);
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- the malloc family ---- */
+
+static void *move_from_boot(void *address, size_t size)
+{
+    void *const fresh = real.ready ? real.malloc(size) : boot_allocate(size, 16);
+    if (fresh != NULL && address != NULL) {
+        const size_t left = (size_t)(boot_memory + BOOT_BYTES - (char *)address);
+        memcpy(fresh, address, size < left ? size : left);
+    }
+    if (real.ready)
+        record_birth(fresh, size);
+    return fresh;
+}
+
+static void *resize(void *address, size_t size)
+{
+    if (!resolve() || is_boot(address))
+        return move_from_boot(address, size);
+    const struct exact_block old = record_death(address);
+    void *const fresh = real.realloc(address, size);
+    if (fresh != NULL)
+        record_birth(fresh, size);
+    else if (size != 0 && address != NULL)
+        record_survival(&old);
+    return fresh;
+}
+
+EXPORT void *realloc(void *address, size_t size)
+{
+    return resize(address, size);
+}
+
+EXPORT void *reallocarray(void *address, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return resize(address, bytes);
+}
+
+EXPORT void *malloc(size_t size)
+{
+    if (!resolve())
+        return boot_allocate(size, 16);
+    void *const address = real.malloc(size);
+    record_birth(address, size);
+    return address;
+}
+
+/* Not the public free(), which is the agent's: it would count twice. */
+static void release(void *address)
+{
+    if (address == NULL || is_boot(address) || !resolve())
+        return;
+    record_death(address);
+    real.free(address);
+}
+
+EXPORT void free(void *address)
+{
+    release(address);
+}
+
+EXPORT void cfree(void *address)
+{
+    release(address);
+}
+
+EXPORT void free_sized(void *address, size_t size)
+{
+    (void)size;
+    release(address);
+}
+
+EXPORT void free_aligned_sized(void *address, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    release(address);
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+    if (!resolve())
+        return boot_allocate(count * size, 16);
+    void *const address = real.calloc(count, size);
+    record_birth(address, count * size);
+    return address;
+}
+
+EXPORT void *memalign(size_t alignment, size_t size)
+{
+    if (!resolve())
+        return boot_allocate(size, alignment);
+    void *const address = real.memalign(alignment, size);
+    record_birth(address, size);
+    return address;
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+    if (!resolve())
+        return boot_allocate(size, alignment);
+    void *const address = real.aligned_alloc(alignment, size);
+    record_birth(address, size);
+    return address;
+}
+
+EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    void *address = NULL;
+    if (!resolve()) {
+        *out = boot_allocate(size, alignment);
+        return 0;
+    }
+    const int error = real.posix_memalign(&address, alignment, size);
+    if (error == 0) {
+        record_birth(address, size);
+        *out = address;
+    }
+    return error;
+}
+
+EXPORT void *valloc(size_t size)
+{
+    if (!resolve())
+        return boot_allocate(size, PAGE_BYTES);
+    void *const address = real.valloc(size);
+    record_birth(address, size);
+    return address;
+}
+
+EXPORT void *pvalloc(size_t size)
+{
+    if (!resolve())
+        return boot_allocate(size, PAGE_BYTES);
+    void *const address = real.pvalloc(size);
+    record_birth(address, size);
+    return address;
+}
+
+/*
+ * The agent knows glibc's allocator by this name in the object that it calls: the blocks are
+ * glibc's, and it shall treat them so.
+ */
+EXPORT const char *gnu_get_libc_version(void)
+{
+    const char *(*next)(void) = NULL;
+    resolve_one(&next, RTLD_NEXT, "gnu_get_libc_version");
+    return next();
+}
+
+/* ---- fork ---- */
+
+static void lock_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void unlock_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static __attribute__((constructor)) void start(void)
+{
+    resolve();
+    pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
+}
