@@ -6,7 +6,7 @@ BUILD ?= build
 export BUILD
 
 .DEFAULT_GOAL := all
-.PHONY: all build demo test bench lint reliability clean help
+.PHONY: all build demo test bench bench-exact lint reliability clean help
 
 all: ## build everything into build/ (installs missing build packages)
 	@tools/bootstrap build
@@ -26,10 +26,15 @@ test: ## build and run every test, then print "N passed, N failed, N skipped"
 	@$(MAKE) --no-print-directory build
 	@tools/run_tests $(BUILD)
 
-bench: ## measure the overhead on real programs (BENCH_ARGS="--repetitions 20 --markdown FILE")
+bench: ## measure the overhead on real programs (BENCH_ARGS="--exact --repetitions 20 --markdown FILE")
 	@tools/bootstrap build bench
 	@$(MAKE) --no-print-directory build
 	@/usr/bin/python3 bench/run_bench.py --build $(BUILD) $(BENCH_ARGS)
+
+bench-exact: ## exact mode beside heaptrack, jemalloc, gperftools, DHAT: 15 minutes (BENCH_ARGS=--quick: less)
+	@tools/bootstrap build bench
+	@$(MAKE) --no-print-directory build
+	@/usr/bin/python3 bench/run_peers.py --build $(BUILD) $(BENCH_ARGS)
 
 lint: ## format, layers, clang-tidy, cppcheck, spelling
 	@tools/bootstrap build test lint
@@ -44,4 +49,4 @@ clean: ## remove the build directories
 	@rm -rf build build-gcc build-clang build-asan build-tsan
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

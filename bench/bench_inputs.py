@@ -2,7 +2,8 @@
 """The programs that run_bench.py measures, and the inputs that it makes for them.
 
 List M is allocation stress, list R is real programs from Debian. Every input is generated, from fixed
-seeds, and sized for one to two seconds of CPU: start-up is part of the figure and does not dominate it.
+seeds. At work 1 a run takes one to two seconds of CPU, and what is paid once a run is a part of it that a
+service does not know; more work makes the runs longer in proportion.
 """
 import json
 import os
@@ -25,12 +26,12 @@ class Program:
         self.socket = extra.get("socket")
 
 
-def c_source(path):
-    """Write a C file that keeps an optimising compiler busy for about a second."""
+def c_source(path, functions):
+    """Write a C file; 46 functions keep an optimising compiler busy for about a second."""
     rng = random.Random(1)
     with open(path, "w", encoding="utf-8") as out:
         out.write("struct node { struct node *next; long key, value; unsigned char tag[24]; };\n")
-        for i in range(46):
+        for i in range(functions):
             cases = "".join(
                 f"    case {n}: acc ^= (acc << {rng.randint(1, 9)}) + p->value * {rng.randint(3, 999)};"
                 f" if (acc > {rng.randint(1000, 9999)}) acc -= p->tag[{rng.randint(0, 23)}]; break;\n"
@@ -77,9 +78,9 @@ def git_repository(path, commits):
                    input="".join(stream).encode())
 
 
-SQL = """
+SQL_HEAD = """
 CREATE TABLE event(id INTEGER PRIMARY KEY, kind TEXT, place INTEGER, amount REAL, note TEXT);
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 330000)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
 INSERT INTO event SELECT i, 'kind' || (i * 7919 % 211), i * 104729 % 5003, i * 0.25,
     'note number ' || (i * 31 % 9973) FROM n;
 CREATE INDEX by_place ON event(place, kind);
@@ -92,7 +93,7 @@ PYTHON = """
 import json
 data = [{"id": i, "name": "user %d" % i, "tags": ["t%d" % (i % 50), "x"], "score": i / 7.0,
          "place": {"x": i % 1000, "city": "c%d" % (i % 97)}} for i in range(20000)]
-for _ in range(7):
+for _ in range({rounds}):
     text = json.dumps(data)
     data = json.loads(text)
 print(len(text))
@@ -100,7 +101,7 @@ print(len(text))
 
 LUA = """
 local total = 0
-for round = 1, 3 do
+for round = 1, {rounds} do
     local index, list = {}, {}
     for i = 1, 90000 do
         local key = "key" .. (i * 7919 % 50021)
@@ -117,7 +118,7 @@ print(total)
 
 PERL = """
 my ($total, %kept) = (0);
-for my $round (1 .. 5) {
+for my $round (1 .. {rounds}) {
     my (%index, @rows);
     for my $i (1 .. 120000) {
         my $key = "key" . ($i * 7919 % 50021);
@@ -146,23 +147,25 @@ def stress_programs(build):
             Program("espresso-like", "M", [os.path.join(folder, "bench_espresso_like")])]
 
 
-def real_programs(work):
-    """List R, with its inputs in the folder work; what is not installed is left out and said."""
+def real_programs(work, amount=1):
+    """List R with `amount` times the work, inputs in the folder work; says what is not installed."""
     compiler = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True,
                               check=False).stdout.strip()
     c_path, json_path = os.path.join(work, "input.c"), os.path.join(work, "input.json")
     repository, socket = os.path.join(work, "repository"), os.path.join(work, "redis.sock")
-    c_source(c_path)
-    json_file(json_path, 42000)
-    git_repository(repository, 2200)
+    c_source(c_path, 46 * amount)
+    json_file(json_path, 42000 * amount)
+    git_repository(repository, 2200 * amount)
     query = "group_by(.place.city) | map({c: .[0].place.city, n: length, s: (map(.score) | add)," \
             " t: (map(.tags[]) | unique | length)}) | sort_by(.n) | length"
-    requests = ["redis-benchmark", "-s", socket, "-q", "-n", "220000", "-r", "100000", "-d", "100",
+    requests = ["redis-benchmark", "-s", socket, "-q", "-n", str(220000 * amount), "-r", "100000", "-d", "100",
                 "-P", "16", "-c", "20", "-t", "set,get,lpush,hset"]
     programs = [
         Program("cc1 -O2", "R", [compiler, "-quiet", "-O2", c_path, "-o", os.path.join(work, "out.s")]),
-        Program("sqlite3", "R", ["sqlite3", ":memory:"], stdin=write(os.path.join(work, "in.sql"), SQL)),
-        Program("python3 json", "R", ["/usr/bin/python3", write(os.path.join(work, "in.py"), PYTHON)],
+        Program("sqlite3", "R", ["sqlite3", ":memory:"], stdin=write(os.path.join(work, "in.sql"),
+                                                             SQL_HEAD.replace("{rows}", str(330000 * amount)))),
+        Program("python3 json", "R", ["/usr/bin/python3", write(os.path.join(work, "in.py"),
+                                                              PYTHON.replace("{rounds}", str(7 * amount)))],
                 env={"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}),
         Program("redis-server", "R",
                 ["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly",
@@ -171,9 +174,11 @@ def real_programs(work):
                 cwd=repository),
         Program("git repack", "R", ["git", "-c", "pack.threads=1", "repack", "-adfq", "--depth=20"],
                 cwd=repository),
-        Program("lua5.4", "R", ["lua5.4", write(os.path.join(work, "in.lua"), LUA)]),
+        Program("lua5.4", "R", ["lua5.4", write(os.path.join(work, "in.lua"),
+                                               LUA.replace("{rounds}", str(3 * amount)))]),
         Program("jq", "R", ["jq", query, json_path]),
-        Program("perl", "R", ["perl", write(os.path.join(work, "in.pl"), PERL)],
+        Program("perl", "R", ["perl", write(os.path.join(work, "in.pl"),
+                                           PERL.replace("{rounds}", str(5 * amount)))],
                 env={"PERL_HASH_SEED": "0"}),
     ]
     found = [program for program in programs if shutil.which(program.argv[0])]

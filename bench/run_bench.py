@@ -8,15 +8,14 @@ The ratio of a repetition is B over the mean of A and A'; the figure is the medi
 bootstrap 95 % interval. A over A' is the control: it says what difference this machine can tell.
 The least CPU of all runs, with and without, is the figure that neighbours on a shared machine disturb least.
 Resident memory is measured in runs of its own, by polling, so that polling is in no time figure.
+With --exact the same of exact mode; run_peers.py sets it beside other exact profilers.
 With --instructions, callgrind counts what each program executes in its own process (neither the kernel nor
 the collector), at a fixed interval of 512 KiB, because the adaptive one follows the clock that valgrind slows.
 """
 import argparse
-import ctypes
 import json
 import math
 import os
-import platform
 import random
 import re
 import shlex
@@ -29,115 +28,18 @@ import time
 
 sys.dont_write_bytecode = True
 import bench_inputs  # noqa: E402
+from bench_measure import (MIB, BenchError, Machine, callgrind_argv, children_of, geometric,  # noqa: E402
+                           instructions_a_pair, interval, machine_line, peak_bytes, percent,
+                           reap_orphans, table_lines)
 
-MIB = 1 << 20
-PR_SET_CHILD_SUBREAPER = 36
-RESAMPLES = 2000
 RSS_RUNS = 3
 POLL_SECONDS = 0.004
 PAIR_RUNS = 25
 FIXED_RUNS = 25
 CALLGRIND_PAIRS = (50_000, 150_000)
-GOAL_REAL_PERCENT, GOAL_WORST_PERCENT, GOAL_RSS_MIB, GOAL_PAIR_NS = 0.5, 1.0, 5.0, 2.0
-
-
-class BenchError(Exception):
-    """A measured program did not do its work."""
-
-
-class Machine:
-    """How processes are started, placed and counted here."""
-
-    def __init__(self, pin):
-        cpus = sorted(os.sched_getaffinity(0))
-        self.all_cpus = set(cpus)
-        self.measured = {cpus[-1]} if pin and len(cpus) > 1 else self.all_cpus
-        self.others = self.all_cpus - self.measured or self.all_cpus
-        # Orphans of a measured tree come to us, so that their time is counted too.
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-    def start(self, argv, program):
-        """Start a measured command on the measured CPU."""
-        stdin = open(program.stdin, "rb") if program.stdin else subprocess.DEVNULL
-        os.sched_setaffinity(0, self.measured)
-        try:
-            return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL,
-                                    stderr=subprocess.DEVNULL, cwd=program.cwd,
-                                    env={**os.environ, **program.env})
-        finally:
-            os.sched_setaffinity(0, self.all_cpus)
-            if program.stdin:
-                stdin.close()
-
-    def drive(self, program):
-        """Load a server from another CPU, then ask it to end."""
-        deadline = time.monotonic() + 10
-        while not os.path.exists(program.socket):
-            if time.monotonic() > deadline:
-                raise BenchError("the server did not come up")
-            time.sleep(0.005)
-        os.sched_setaffinity(0, self.others)
-        subprocess.run(program.client, stdout=subprocess.DEVNULL, check=True)
-        subprocess.run(["redis-cli", "-s", program.socket, "shutdown", "nosave"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        os.sched_setaffinity(0, self.all_cpus)
-
-    def measure(self, argv, program):
-        """Run to the end; return CPU seconds of the tree and wall seconds."""
-        began = time.perf_counter()
-        process = self.start(argv, program)
-        if program.client:
-            try:
-                self.drive(program)
-            except (BenchError, subprocess.CalledProcessError):
-                process.kill()
-                process.wait()
-                raise
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise BenchError(f"exit status {process.returncode}: {shlex.join(argv)[:200]}")
-        return usage.ru_utime + usage.ru_stime + reap_orphans(), wall
-
-
-def reap_orphans():
-    """Wait for what the tree left behind; return its CPU seconds."""
-    seconds, deadline = 0.0, time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            pid, _, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if pid == 0:
-            time.sleep(0.002)
-        else:
-            seconds += usage.ru_utime + usage.ru_stime
-    return seconds
-
-
-def children_of():
-    """Return pid -> children for the whole machine."""
-    tree = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as handle:
-                    parent = int(handle.read().rpartition(")")[2].split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-            tree.setdefault(parent, []).append(int(entry))
-    return tree
-
-
-def peak_bytes(pid):
-    """Return a process's peak resident bytes, 0 when it is gone."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as handle:
-            match = re.search(r"^VmHWM:\s*(\d+) kB", handle.read(), re.M)
-        return int(match.group(1)) * 1024 if match else 0
-    except OSError:
-        return 0
+# Percent of CPU in the mean of the real programs and in the worst one, MiB, ns a pair.
+GOALS = {"sample": (0.5, 1.0, "at most 5 MiB", 2.0),
+         "exact": (10.0, 50.0, "at most 16 MiB + the larger of a quarter of the live heap and 16 bytes a live block", 10.0)}
 
 
 def exe_of(pid):
@@ -187,22 +89,6 @@ subprocess.run(["redis-cli", "-s", socket, "shutdown", "nosave"])
 """
 
 
-def interval(values, statistic, rng):
-    """Return a statistic with its bootstrap 95 % interval."""
-    draws = sorted(statistic(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return statistic(values), draws[int(0.025 * RESAMPLES)], draws[int(0.975 * RESAMPLES) - 1]
-
-
-def geometric(rows, rng, key="ratios"):
-    """Return the geometric mean over programs of their medians, with a bootstrap interval."""
-    def mean(samples):
-        return math.exp(statistics.fmean(math.log(statistics.median(s)) for s in samples))
-    draws = sorted(mean([rng.choices(row[key], k=len(row[key])) for row in rows])
-                   for _ in range(RESAMPLES))
-    return mean([row[key] for row in rows]), draws[int(0.025 * RESAMPLES)], \
-        draws[int(0.975 * RESAMPLES) - 1]
-
-
 def measure_program(machine, program, options, rng):
     """Run one program all its times; return a row of figures."""
     plain, watched = program.argv, options.prefix + program.argv
@@ -233,12 +119,6 @@ def measure_program(machine, program, options, rng):
     return row
 
 
-def percent(triple):
-    """Format a ratio and its interval as added percent."""
-    value, low, high = (100 * (x - 1) for x in triple)
-    return f"{value:+.2f} % ({low:+.2f} .. {high:+.2f})"
-
-
 HEADINGS = ["program", "CPU s without", "added CPU (95 % CI)", "A/A control (95 % CI)",
             "added least CPU (control)", "added peak RSS", "collector's peak RSS"]
 
@@ -264,27 +144,10 @@ def pair_times(machine, options, build):
     return min(figures[0]), min(figures[1]), added
 
 
-def pair_instructions(options, build, watched):
-    """Count instructions per pair with callgrind, from two lengths of run; None without valgrind."""
-    if not shutil.which("valgrind"):
-        return None
-    program, counts = os.path.join(build, "bench", "bench_pair"), []
-    for pairs in CALLGRIND_PAIRS:
-        argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, str(pairs)]
-        run = subprocess.run((options.prefix if watched else []) + argv, capture_output=True,
-                             text=True, check=False)
-        match = re.search(r"Collected\s*:\s*(\d+)", run.stderr)
-        if run.returncode != 0 or not match:
-            return None
-        counts.append(int(match.group(1)))
-    return (counts[1] - counts[0]) / (CALLGRIND_PAIRS[1] - CALLGRIND_PAIRS[0])
-
-
 def collected(argv, program):
     """Start a command under callgrind; return a function that waits and gives its instructions."""
-    callgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     with open(program.stdin or os.devnull, "rb") as stdin:
-        process = subprocess.Popen(argv[:-len(program.argv)] + callgrind + program.argv, stdin=stdin,
+        process = subprocess.Popen(argv[:-len(program.argv)] + callgrind_argv(program.argv), stdin=stdin,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                    cwd=program.cwd, env={**os.environ, **program.env})
 
@@ -298,7 +161,8 @@ def collected(argv, program):
 def instructions(options, programs):
     """Count each program's own instructions; return lines of text."""
     at = options.prefix.index("--") if "--" in options.prefix else len(options.prefix)
-    prefix = options.prefix[:at] + ["--interval", "512K"] + options.prefix[at:]
+    fixed = [] if options.exact else ["--interval", "512K"]
+    prefix = options.prefix[:at] + fixed + options.prefix[at:]
     lines, ratios = [], []
     for program in programs:
         if program.client:
@@ -313,7 +177,7 @@ def instructions(options, programs):
     if not ratios:
         return []
     mean = math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
-    return [f"- instructions in the program's own process (callgrind, --interval 512K): {', '.join(lines)}; "
+    return [f"- instructions in the program's own process (callgrind{', --interval 512K' if fixed else ''}): {', '.join(lines)}; "
             f"geometric mean of the real programs {100 * mean - 100:+.2f} %"]
 
 
@@ -331,12 +195,14 @@ def micro(machine, options):
     lines = [fixed_cost(machine, options)]
     plain, watched, added = pair_times(machine, options, options.build)
     lines.append(f"- one 64-byte malloc and free on glibc: {plain:.2f} ns without, {watched:.2f} ns with (the "
-                 f"least of {PAIR_RUNS}: {watched - plain:+.2f} ns; median of the differences {added:+.2f} ns; goal: at most +{GOAL_PAIR_NS:.0f} ns)")
-    before = pair_instructions(options, options.build, False)
-    after = pair_instructions(options, options.build, True) if before is not None else None
-    if after is not None:
+                 f"least of {PAIR_RUNS}: {watched - plain:+.2f} ns; median of the differences {added:+.2f} ns; goal: at most +{options.goals[3]:.0f} ns)")
+    pair = [os.path.join(options.build, "bench", "bench_pair")]
+    before, after = (instructions_a_pair(prefix, pair, CALLGRIND_PAIRS) if shutil.which("valgrind") else None
+                     for prefix in ([], options.prefix))
+    if before is not None and after is not None:
         lines.append(f"- instructions of such a pair (callgrind): {before:.1f} without, {after:.1f} with; "
-                     f"added {after - before:+.1f}, the sampled ones' share included")
+                     f"added {after - before:+.1f}"
+                     + ("" if options.exact else ", the sampled ones' share included"))
     unwind = os.path.join(options.build, "bench", "bench_unwind")
     if os.path.exists(unwind):
         run = subprocess.run([unwind], capture_output=True, text=True, check=False)
@@ -346,22 +212,12 @@ def micro(machine, options):
 
 def machine_lines(options):
     """Say where and how this was measured."""
-    def read(path, pattern):
-        try:
-            with open(path, encoding="utf-8") as handle:
-                match = re.search(pattern, handle.read(), re.M)
-            return match.group(1).strip() if match else "?"
-        except OSError:
-            return "?"
-    cpu = read("/proc/cpuinfo", r"^model name\s*:\s*(.*)$")
-    system = read("/etc/os-release", r'^PRETTY_NAME="?([^"\n]*)')
-    return [f"Measured by `make bench` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} CPUs, "
-            f"{system}, Linux {platform.release()}.",
+    return [machine_line("make bench" + (" BENCH_ARGS=--exact" if options.exact else "")),
             f"{options.repetitions} repetitions, interleaved, in rotating order; user + system time of the "
             "whole process tree, RipTide's own processes included."]
 
 
-def summary_lines(rows, rng):
+def summary_lines(rows, rng, goals):
     """Return the sentences about the means."""
     lines = []
     for kind, label in (("R", "real programs"), ("M", "allocation stress")):
@@ -379,16 +235,15 @@ def summary_lines(rows, rng):
         lines.append(f"- geometric mean of the real programs by least CPU: {least:+.2f} %; "
                      f"control {control:+.2f} %")
         lines.append(f"- worst real program: {worst['name']}, {percent(worst['ratio'])} "
-                     f"(goals: mean at most +{GOAL_REAL_PERCENT} %, none over +{GOAL_WORST_PERCENT} %)")
+                     f"(goals: mean at most +{goals[0]} %, none over +{goals[1]} %)")
         lines.append(f"- most added peak RSS: {memory['name']}, {memory['added_rss_bytes'] / MIB:+.2f} MiB "
-                     f"(goal: at most {GOAL_RSS_MIB:.0f} MiB)")
+                     f"(goal: {goals[2]})")
     return lines
 
 
 def markdown(rows, lines, options):
     """Return the whole result as a Markdown fragment."""
-    table = ["| " + " | ".join(HEADINGS) + " |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
-    table += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    table = table_lines(HEADINGS, [cells(row) for row in rows])
     return "\n".join(machine_lines(options) + [""] + table + [""] + lines) + "\n"
 
 
@@ -404,9 +259,13 @@ def parse_arguments():
     parser.add_argument("--no-pin", action="store_true", help="let the scheduler place the programs")
     parser.add_argument("--instructions", action="store_true",
                         help="also count instructions with callgrind: a quarter of an hour")
+    parser.add_argument("--amount", type=int, default=1,
+                        help="multiply the work of the real programs (default: 1, a second or two)")
+    parser.add_argument("--exact", action="store_true", help="measure exact mode, not sampling")
     parser.add_argument("--under", metavar="COMMAND", help="what B runs under, instead of riptide run")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
+    options.goals = GOALS["exact" if options.exact else "sample"]
     options.own_exe = os.path.realpath(os.path.join(options.build, "src/cli/riptide"))
     return options
 
@@ -422,7 +281,7 @@ def choose(programs, wanted):
 def measure_all(machine, options, work, rng):
     """Measure every program and print its row; return the rows and whether all went well."""
     rows, good = [], True
-    programs = bench_inputs.stress_programs(options.build) + bench_inputs.real_programs(work)
+    programs = bench_inputs.stress_programs(options.build) + bench_inputs.real_programs(work, options.amount)
     form = "{:14} {:>7}  {:>26}  {:>26}  {:>26}  {:>11}  {:>10}"
     print(form.format("program", "CPU s", "added CPU (95 % CI)", "A/A control", "added least CPU",
                       "peak RSS", "collector"), flush=True)
@@ -446,11 +305,11 @@ def main():
     machine = Machine(not options.no_pin)
     work = tempfile.mkdtemp(prefix="riptide-bench-")
     try:
-        default = [options.own_exe, "run", "--quiet", "--listen", "none", "-o",
-                   os.path.join(work, "bench.riptide"), "--"]
+        default = [options.own_exe, "run"] + (["--mode", "exact"] if options.exact else []) + [
+            "--quiet", "--listen", "none", "-o", os.path.join(work, "bench.riptide"), "--"]
         options.prefix = shlex.split(options.under) if options.under is not None else default
         rows, good = measure_all(machine, options, work, rng)
-        lines = summary_lines(rows, rng)
+        lines = summary_lines(rows, rng, options.goals)
         if not options.no_micro:
             lines += micro(machine, options)
         if options.instructions and shutil.which("valgrind"):
