@@ -30,7 +30,7 @@ enum { POOL_COUNT = 16, FLATTEN_EVERY = 8, SCRATCH_FRAMES = RTD_SHAPE_FRAME_MAX 
 #define LEDGER_GENERATION (UINT64_C(1) << 40)
 
 _Alignas(64) struct rtd_shape_record rtd_shape_records[RTD_SHAPE_RECORD_COUNT];
-_Atomic uint8_t rtd_shape_hints[1 << RTD_SHAPE_HINT_BITS];
+_Atomic uint16_t rtd_shape_hints[1 << RTD_SHAPE_HINT_BITS];
 _Alignas(64) struct rtd_shape_flat rtd_shape_flats[1 << RTD_SHAPE_FLAT_BITS];
 _Alignas(64) _Atomic uint32_t rtd_shape_tags[RTD_SHAPE_RECORD_COUNT];
 

@@ -29,10 +29,10 @@
  * Many stacks may have one (pc, height): compilers and interpreters, which recurse, call malloc()
  * from one place at one height in dozens of ways. So the sets have many ways, and a line of tags
  * says which to look at. The stacks that come again and again, if a record can hold all of them,
- * get a copy in a table of their own, where the hot path looks at one place: the flat records. That
- * place depends on the two callers, too, because the innermost frame is most often a wrapper
- * (operator new, xmalloc). Where their return addresses lie is told by a table of hints: frame
- * sizes by pc, which may be wrong, since they only choose a place.
+ * get a copy in a table of their own, where the hot path looks at one place: the flat records. For
+ * a wrapper (operator new, xmalloc) that place depends on one caller or two as well. Where their
+ * return addresses lie, and for which pcs that is needed, is told by a table of hints, which may be
+ * wrong, since they only choose a place; a pc needs more once two of its stacks met in one place.
  *
  * A record is rewritten under a sequence number, its id: odd while being written, and never the
  * same again after. A link names the id, too, so it can only lead to the very run it was made for.
@@ -140,8 +140,9 @@ struct rtd_shape_set {
 extern struct rtd_shape_record rtd_shape_records[RTD_SHAPE_RECORD_COUNT];
 extern struct rtd_shape_flat rtd_shape_flats[1 << RTD_SHAPE_FLAT_BITS];
 extern _Atomic uint32_t rtd_shape_tags[RTD_SHAPE_RECORD_COUNT];
-/* Words from sp to the CFA of the frame of a pc, by its low bits; 0 = not known. */
-extern _Atomic uint8_t rtd_shape_hints[1 << RTD_SHAPE_HINT_BITS];
+/* By the low bits of a pc: words from sp to the CFA of its frame, 0 = not known, in the low byte;
+ * above it RTD_SHAPE_BY_CALLER and RTD_SHAPE_BY_TWO. */
+extern _Atomic uint16_t rtd_shape_hints[1 << RTD_SHAPE_HINT_BITS];
 
 /*
  * Once for each ledger of this process, before ready is published, also in the child of a fork: no
@@ -189,30 +190,40 @@ static inline struct rtd_shape_set rtd_shape_set_of(uintptr_t pc, uint64_t heigh
                                   (uint32_t)(mixed >> 20) | 1};
 }
 
+enum {
+    RTD_SHAPE_HINT_WORDS = 0xff,
+    RTD_SHAPE_BY_CALLER = 0x100, /* the place of a flat record depends on the caller, too */
+    RTD_SHAPE_BY_TWO = 0x200,    /* and on the caller's */
+};
+
 static inline uint32_t rtd_shape_hint(uintptr_t pc)
 {
     return atomic_load_explicit(&rtd_shape_hints[pc & ((1u << RTD_SHAPE_HINT_BITS) - 1)],
                                 memory_order_relaxed);
 }
 
-/*
- * The one place of a flat record of the stack from sp on, whose height is greater than 0. What the
- * hints lead to is read below the top of the stack, whatever they say.
- */
+/* What the callers add to the hash of a place. Reads below the top of the stack only. */
+static inline __attribute__((always_inline)) uint64_t
+rtd_shape_mix_callers(uint32_t hint, const uintptr_t *stack, uint64_t words)
+{
+    uint64_t at = hint & RTD_SHAPE_HINT_WORDS;
+    if (RTD_UNLIKELY(at - 1 >= words))
+        return 0;
+    const uintptr_t caller = stack[at - 1];
+    if (RTD_LIKELY((hint & RTD_SHAPE_BY_TWO) == 0))
+        return caller << 7;
+    at += rtd_shape_hint(caller) & RTD_SHAPE_HINT_WORDS;
+    return caller << 7 ^ (RTD_LIKELY(at <= words) ? stack[at - 1] << 15 : 0);
+}
+
+/* The one place of a flat record of the stack from sp on, whose height is greater than 0. */
 static inline __attribute__((always_inline)) struct rtd_shape_flat *
 rtd_shape_flat_of(uintptr_t pc, uintptr_t sp, uint64_t height)
 {
-    const uintptr_t *const stack = (const uintptr_t *)sp;
-    const uint64_t words = height / sizeof(uintptr_t);
+    const uint32_t hint = rtd_shape_hint(pc);
     uint64_t mixed = pc ^ height << 21;
-    uint64_t at = rtd_shape_hint(pc);
-    if (RTD_LIKELY(at - 1 < words)) {
-        const uintptr_t caller = stack[at - 1];
-        at += rtd_shape_hint(caller);
-        mixed ^= caller << 7;
-        if (RTD_LIKELY(at <= words))
-            mixed ^= stack[at - 1] << 15;
-    }
+    if (RTD_UNLIKELY(hint > RTD_SHAPE_HINT_WORDS))
+        mixed ^= rtd_shape_mix_callers(hint, (const uintptr_t *)sp, height / sizeof(uintptr_t));
     return &rtd_shape_flats[mixed * UINT64_C(0x9e3779b97f4a7c15) >> (64 - RTD_SHAPE_FLAT_BITS)];
 }
 

@@ -328,12 +328,38 @@ void rtd_shape_record_gather(struct rtd_shape_record *record, uint64_t id)
 
 /* ---- flat records ---- */
 
-/* The first to come keeps its hint: two pcs that changed it in turn would never be found. */
+static _Atomic uint16_t *hint_of(uintptr_t pc)
+{
+    return &rtd_shape_hints[pc & ((1u << RTD_SHAPE_HINT_BITS) - 1)];
+}
+
+/* The first to come keeps its words: two pcs that changed them in turn would never be found. */
 static void set_hint(uintptr_t pc, unsigned words)
 {
-    _Atomic uint8_t *const hint = &rtd_shape_hints[pc & ((1u << RTD_SHAPE_HINT_BITS) - 1)];
-    if (words <= UINT8_MAX && atomic_load_explicit(hint, RELAXED) == 0)
-        atomic_store_explicit(hint, (uint8_t)words, RELAXED);
+    _Atomic uint16_t *const hint = hint_of(pc);
+    if (words <= RTD_SHAPE_HINT_WORDS && atomic_load_explicit(hint, RELAXED) == 0)
+        atomic_store_explicit(hint, (uint16_t)words, RELAXED);
+}
+
+/* Another stack of this pc and height has the place: from now on the callers choose it. */
+static void refine_hint(uintptr_t pc)
+{
+    _Atomic uint16_t *const hint = hint_of(pc);
+    const uint16_t seen = atomic_load_explicit(hint, RELAXED);
+    const uint16_t more =
+        (seen & RTD_SHAPE_BY_CALLER) != 0 ? RTD_SHAPE_BY_TWO : RTD_SHAPE_BY_CALLER;
+    atomic_store_explicit(hint, seen | more, RELAXED);
+}
+
+static bool is_taken(const struct rtd_shape_flat *flat, const struct rtd_shape_record *record)
+{
+    return atomic_load_explicit(&flat->pc, RELAXED) == atomic_load_explicit(&record->pc, RELAXED) &&
+           atomic_load_explicit(&flat->height, RELAXED) ==
+               (uint32_t)atomic_load_explicit(&record->place, RELAXED) &&
+           atomic_load_explicit(&flat->stamp, RELAXED) ==
+               atomic_load_explicit(&record->stamp, RELAXED) &&
+           atomic_load_explicit(&flat->leaf, RELAXED) !=
+               atomic_load_explicit(&record->leaf, RELAXED);
 }
 
 static void copy_word(struct rtd_shape_group *group, unsigned at,
@@ -364,7 +390,11 @@ void rtd_shape_record_flatten(const struct rtd_shape_record *record, uint64_t id
     uint64_t flat_id;
 
     set_hints(record, pc);
-    struct rtd_shape_flat *const flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
+    struct rtd_shape_flat *flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
+    if (is_taken(flat, record)) {
+        refine_hint(pc);
+        flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
+    }
     if (count == 0 || count > RTD_SHAPE_WORD_COUNT || !claim(&flat->id, &flat_id))
         return;
     for (unsigned i = 0; i < count; i++)
