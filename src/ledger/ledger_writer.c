@@ -22,66 +22,110 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 32);
 }
 
+/*
+ * Hashing scatters entries over every page of a table, and a page that is touched costs the program
+ * 4 KiB and a fault. So a table is first filled at its beginning: only what finds no free place in
+ * a short window there goes to the whole of it. Nothing is ever deleted, so a free place in the
+ * first window proves that an entry is not in the table.
+ */
+enum { FIRST_NODES = 8192, FIRST_SITES = 1024, FIRST_PROBES = 16 };
+
+/* The places where an entry may be, in order. */
+struct probe {
+    uint32_t first, span; /* of the part of the table that is looked at */
+    uint32_t at;
+    unsigned left; /* places to look at, this one included */
+};
+
+/* place = first + hash scaled to span. */
+static struct probe probe_part(uint64_t hash, uint32_t first, uint32_t span, unsigned places)
+{
+    return (struct probe){first, span, first + (uint32_t)(((hash >> 32) * span) >> 32), places};
+}
+
+static bool probe_next(struct probe *probe)
+{
+    if (++probe->at == probe->first + probe->span)
+        probe->at = probe->first;
+    return --probe->left != 0;
+}
+
 /* ---- stack trie ---- */
 
-static uint32_t node_home(uint64_t word)
+/* The node of word among the places of probe. RTD_NONE: all are taken by others. */
+static uint32_t insert_node(struct rtd_ledger *ledger, struct probe probe, uint64_t word,
+                            bool *added)
 {
-    const uint64_t span = RTD_NODE_COUNT - RTD_ROOT_COUNT;
-    return RTD_ROOT_COUNT + (uint32_t)(((mix(word) >> 32) * span) >> 32);
+    do {
+        /* Relaxed is enough: the word is the whole node. */
+        uint64_t seen = atomic_load_explicit(&ledger->nodes[probe.at], RELAXED);
+        if (seen == 0) {
+            if (atomic_load_explicit(&ledger->header.node_count, RELAXED) >= RTD_NODE_FILL_MAX)
+                return RTD_NONE;
+            if (atomic_compare_exchange_strong_explicit(&ledger->nodes[probe.at], &seen, word,
+                                                        RELAXED, RELAXED)) {
+                atomic_fetch_add_explicit(&ledger->header.node_count, 1, RELAXED);
+                *added = true;
+                return probe.at;
+            }
+        }
+        if (seen == word)
+            return probe.at;
+    } while (probe_next(&probe));
+    return RTD_NONE;
 }
 
 uint32_t rtd_node_insert(struct rtd_ledger *ledger, uint32_t parent, uint64_t pc, bool *added)
 {
     const uint64_t word = ((uint64_t)parent << RTD_PC_BITS) | pc;
-    uint32_t id = node_home(word);
+    const uint64_t hash = mix(word);
 
     *added = false;
     if (pc == 0 || pc >> RTD_PC_BITS != 0)
         return RTD_NONE;
-    for (unsigned probe = 0; probe < RTD_NODE_PROBE_MAX; probe++) {
-        /* Relaxed is enough: the word is the whole node. */
-        uint64_t seen = atomic_load_explicit(&ledger->nodes[id], RELAXED);
-        if (seen == 0) {
-            if (atomic_load_explicit(&ledger->header.node_count, RELAXED) >= RTD_NODE_FILL_MAX)
-                return RTD_NONE;
-            if (atomic_compare_exchange_strong_explicit(&ledger->nodes[id], &seen, word, RELAXED,
-                                                        RELAXED)) {
-                atomic_fetch_add_explicit(&ledger->header.node_count, 1, RELAXED);
-                *added = true;
-                return id;
-            }
-        }
-        if (seen == word)
-            return id;
-        if (++id == RTD_NODE_COUNT)
-            id = RTD_ROOT_COUNT;
-    }
-    return RTD_NONE;
+    const uint32_t id = insert_node(
+        ledger, probe_part(hash, RTD_ROOT_COUNT, FIRST_NODES, FIRST_PROBES), word, added);
+    if (id != RTD_NONE)
+        return id;
+    return insert_node(
+        ledger,
+        probe_part(hash << 16, RTD_ROOT_COUNT, RTD_NODE_COUNT - RTD_ROOT_COUNT, RTD_NODE_PROBE_MAX),
+        word, added);
 }
 
 /* ---- sites ---- */
 
+/* The site of key among the places of probe. RTD_SITE_OVERFLOW: all are taken by others. */
+static uint32_t insert_site(struct rtd_ledger *ledger, struct probe probe, uint64_t key)
+{
+    do {
+        uint64_t seen = atomic_load_explicit(&ledger->sites[probe.at].key, RELAXED);
+        /* Release pairs with the reader's acquire load of the key. */
+        if (seen == 0 &&
+            atomic_compare_exchange_strong_explicit(&ledger->sites[probe.at].key, &seen, key,
+                                                    memory_order_release, RELAXED)) {
+            atomic_fetch_add_explicit(&ledger->header.site_count, 1, RELAXED);
+            return probe.at;
+        }
+        if (seen == key)
+            return probe.at;
+    } while (probe_next(&probe));
+    return RTD_SITE_OVERFLOW;
+}
+
 uint32_t rtd_site_insert(struct rtd_ledger *ledger, uint32_t stack, uint32_t tag)
 {
     const uint64_t key = RTD_SITE_KEY_USED | ((uint64_t)tag << 32) | stack;
-    uint32_t site = (uint32_t)(mix(key) >> 40) & (RTD_SITE_COUNT - 1);
+    const uint64_t hash = mix(key);
+    const uint32_t first = RTD_SITE_OVERFLOW + 1;
 
-    for (unsigned probe = 0; probe < RTD_SITE_PROBE_MAX; probe++) {
-        if (site == RTD_SITE_OVERFLOW)
-            site++;
-        uint64_t seen = atomic_load_explicit(&ledger->sites[site].key, RELAXED);
-        /* Release pairs with the reader's acquire load of the key. */
-        if (seen == 0 && atomic_compare_exchange_strong_explicit(
-                             &ledger->sites[site].key, &seen, key, memory_order_release, RELAXED)) {
-            atomic_fetch_add_explicit(&ledger->header.site_count, 1, RELAXED);
-            return site;
-        }
-        if (seen == key)
-            return site;
-        site = (site + 1) & (RTD_SITE_COUNT - 1);
-    }
-    rtd_loss_add(ledger, RTD_LOSS_SITES_OVERFLOW, 1);
-    return RTD_SITE_OVERFLOW;
+    uint32_t site = insert_site(ledger, probe_part(hash, first, FIRST_SITES, FIRST_PROBES), key);
+    if (site == RTD_SITE_OVERFLOW)
+        site = insert_site(
+            ledger, probe_part(hash << 16, first, RTD_SITE_COUNT - first, RTD_SITE_PROBE_MAX), key);
+    if (site == RTD_SITE_OVERFLOW)
+        rtd_loss_add(ledger, RTD_LOSS_SITES_OVERFLOW, 1);
+    return site;
 }
 
 static unsigned size_class(uint64_t size)

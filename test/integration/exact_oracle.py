@@ -157,7 +157,7 @@ class ExactTest(RiptideTest):
         The oracle counts a birth before the agent, and a death after it: underway is what threads
         may have had between the two at the peak, in bytes.
         """
-        self.assertLessEqual(abs(found - true), true / 1000 + HAND_IN_BYTES * threads + underway,
+        self.assertLessEqual(abs(found - true), true / 256 + HAND_IN_BYTES * threads + underway,
                              f"peak {found}, truly {true} {context}")
 
     def assert_stacks(self, ledger, truth, least=0.99):

@@ -162,7 +162,7 @@ class LifeTest(ExactTest):
         ledger, truth, _, _ = ledgers["after"]
         self.assert_peak(ledger.total("peak_bytes"), truth.total["peak_bytes"], threads)
         report = self.report(self.path("out.riptide"))
-        slack = truth.total["peak_bytes"] / 1000 + HAND_IN_BYTES * threads
+        slack = truth.total["peak_bytes"] / 256 + HAND_IN_BYTES * threads
         self.assertLessEqual(
             abs(report["totals"]["peak_live_bytes"]["value"] - truth.total["peak_bytes"]), slack)
         for function, true in expectation(lines).items():
