@@ -23,22 +23,31 @@ enum {
     TOLERANCE_SHIFT = 8,
 };
 
-static uint64_t active_threads(const struct rtd_header *header)
+/* Those that are gone count, too: what they had pending stays in their record until it is reused.
+ */
+static uint64_t pending_records(const struct rtd_header *header)
 {
     const uint64_t seen = atomic_load_explicit(&header->threads_seen, RELAXED);
-    const uint64_t retired = atomic_load_explicit(&header->retired_threads, RELAXED);
-    return seen > retired ? seen - retired : 1;
+    return seen < RTD_EXACT_BLOCK_COUNT ? seen + (seen == 0) : RTD_EXACT_BLOCK_COUNT;
 }
 
 /* What a thread may keep to itself at this peak. */
 static uint64_t hand_in_limit(const struct rtd_header *header, uint64_t peak_bytes)
 {
-    const uint64_t threads = active_threads(header);
+    const uint64_t threads = pending_records(header);
     const uint64_t share = (peak_bytes >> TOLERANCE_SHIFT) / threads;
     uint64_t least = PENDING_BYTES / threads;
     least = least > PENDING_MOST_BYTES ? PENDING_MOST_BYTES : least;
     least = least < PENDING_LEAST_BYTES ? PENDING_LEAST_BYTES : least;
     return share > least ? share : least;
+}
+
+void rtd_count_share(struct rtd_ledger *ledger)
+{
+    struct rtd_exact_header *const header = &rtd_exact_of(ledger)->header;
+    const int64_t peak = atomic_load_explicit(&header->peak_bytes, RELAXED);
+    atomic_store_explicit(&header->hand_in_bytes,
+                          hand_in_limit(&ledger->header, peak > 0 ? (uint64_t)peak : 0), RELAXED);
 }
 
 /* Before the epoch: a counter that is saved under it must not be older than the peak. */

@@ -21,6 +21,9 @@
 /* From here on an allocation is counted by size class. */
 enum { RTD_COUNT_LARGE_BYTES = 1024 };
 
+/* After one more thread was counted in header.threads_seen: lowers what each may keep to itself. */
+void rtd_count_share(struct rtd_ledger *ledger);
+
 /* Adds the pending change of a block to the total, and sees whether that is a new peak. */
 void rtd_count_hand_in(struct rtd_exact_thread *own);
 

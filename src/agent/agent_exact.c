@@ -68,6 +68,7 @@ static RARE bool set_up_thread(struct rtd_thread_state *state)
     state->last = 0;
     state->stack_high = 0;
     state->ready = has_own ? ready_now() : ~ready_now();
+    rtd_count_share(ledger);
     /* What a thread that is gone left pending. */
     rtd_count_hand_in(state->own);
     return true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * agent_handshake.c - see agent_handshake.h. The only place where the agent makes system calls
- * besides agent_start.c.
+ * besides agent_start.c and agent_lock.c.
  *
  * Runs in:    agent, in the constructor and in the child handler of fork()
  * Threads:    one caller at a time
@@ -97,6 +97,8 @@ static long map_ledger(int fd, uint64_t bytes, struct rtd_ledger *place, struct 
     *out = (struct rtd_ledger *)at;
     /* The ledger is no part of a core dump; it lives in the collector. */
     rtd_syscall(SYS_madvise, at, (long)bytes, MADV_DONTDUMP, 0, 0, 0);
+    /* Sparse by design: a huge page for each word that is touched would fill it. */
+    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE, 0, 0, 0);
     return 0;
 }
 

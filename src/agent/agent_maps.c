@@ -4,7 +4,7 @@
  *
  * Runs in:    agent, any thread, also before the constructor, in signal handlers, after vfork()
  * Threads:    lock-free; ledger_maps.h says in which order events stand
- * Allocates:  never; no syscall but the one the program asked for
+ * Allocates:  never; no syscall but the one the program asked for (and sbrk(0) before a brk())
  * Fails:      as the real function does; errno is the real function's
  *
  * Taking the stack is a slow path: it is bracketed by the guard of agent_record.c, so that a signal
@@ -52,11 +52,10 @@ static void find_span(struct span *span, const void *address)
 
 static void find_spans(void)
 {
-    void *malloc_address;
-    __builtin_memcpy(&malloc_address, &rtd_real.malloc, sizeof malloc_address);
-    /* glibc's malloc does not pass here, and its object is more than an allocator. */
+    /* glibc's malloc does not pass here, and its object is more than an allocator. Not by
+     * rtd_real.malloc: behind agent_raise.c that is the agent's own. */
     if (!rtd_real_is_glibc())
-        find_span(&allocator_span, malloc_address);
+        find_span(&allocator_span, rtd_real_malloc_module());
     find_span(&loader_span, (const void *)_r_debug.r_ldbase);
     /* Release pairs with the acquire in is_ours(). */
     atomic_store_explicit(&spans_known, 1, memory_order_release);

@@ -2,8 +2,8 @@
 /*
  * agent_shape_record.c - see agent_shape_record.h.
  *
- * Runs in:    agent (slow path of exact mode), any thread, also inside signal
- * handlers Threads:    lock-free: an odd id is a claim that nobody waits for
+ * Runs in:    agent (slow path of exact mode), any thread, also inside signal handlers
+ * Threads:    lock-free: an odd id is a claim that nobody waits for
  * Allocates:  never
  * Fails:      by not writing
  *
@@ -151,6 +151,9 @@ static unsigned choose(const struct rtd_shape_set *set, uintptr_t pc, uint64_t s
     static _Atomic uint8_t turns[1 << RTD_SHAPE_SET_BITS];
 
     for (unsigned way = 0; way < RTD_SHAPE_WAYS; way++) {
+        /* Being written, perhaps by a thread that did not survive a fork. */
+        if ((atomic_load_explicit(&set->records[way].id, RELAXED) & 1) != 0)
+            continue;
         const uint32_t tag = atomic_load_explicit(&set->tags[way], RELAXED);
         if (tag == 0 || (tag == set->tag && is_dead(&set->records[way], pc, stamp)))
             return way;
@@ -389,6 +392,9 @@ void rtd_shape_record_flatten(const struct rtd_shape_record *record, uint64_t id
     const unsigned count = group_words(place, RTD_SHAPE_PLAIN_SHIFT);
     uint64_t flat_id;
 
+    /* What follows reads as far up the stack as place says: it must be this version's. */
+    if (atomic_load_explicit(&record->id, memory_order_acquire) != id)
+        return;
     set_hints(record, pc);
     struct rtd_shape_flat *flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
     if (is_taken(flat, record)) {

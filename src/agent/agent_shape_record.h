@@ -2,10 +2,10 @@
 /*
  * agent_shape_record.h - writes the records of agent_shape.h from what a walk noted.
  *
- * Runs in:    agent (slow path of exact mode), any thread, also inside signal
- * handlers Threads:    a record has one writer at a time; who comes second
- * leaves it alone Allocates:  never Fails:      by not writing: the stack is
- * then walked again
+ * Runs in:    agent (slow path of exact mode), any thread, also inside signal handlers
+ * Threads:    a record has one writer at a time; who comes second leaves it alone
+ * Allocates:  never
+ * Fails:      by not writing: the stack is then walked again
  */
 #ifndef RTD_AGENT_SHAPE_RECORD_H
 #define RTD_AGENT_SHAPE_RECORD_H

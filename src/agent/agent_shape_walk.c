@@ -2,9 +2,10 @@
 /*
  * agent_shape_walk.c - see agent_shape_walk.h.
  *
- * Runs in:    agent (slow path of exact mode), any thread, also inside signal
- * handlers Threads:    reads the calling thread's stack, the rule cache and the
- * records; no lock Allocates:  never Fails:      by ending early, with a reason
+ * Runs in:    agent (slow path of exact mode), any thread, also inside signal handlers
+ * Threads:    reads the calling thread's stack, the rule cache and the records; no lock
+ * Allocates:  never
+ * Fails:      by ending early, with a reason
  *
  * The same steps as rtd_unwind_walk(), with the same checks; a unit test holds the two together.
  */

@@ -2,10 +2,10 @@
 /*
  * agent_shape_walk.h - a walk that notes what it reads and stops at a run that is known.
  *
- * Runs in:    agent (slow path of exact mode), any thread, also inside signal
- * handlers Threads:    reads the calling thread's stack, the rule cache and the
- * records; no lock Allocates:  never; the frames lie in the caller's scratch
- * memory Fails:      by ending early, with a reason
+ * Runs in:    agent (slow path of exact mode), any thread, also inside signal handlers
+ * Threads:    reads the calling thread's stack, the rule cache and the records; no lock
+ * Allocates:  never; the frames lie in the caller's scratch memory
+ * Fails:      by ending early, with a reason
  */
 #ifndef RTD_AGENT_SHAPE_WALK_H
 #define RTD_AGENT_SHAPE_WALK_H

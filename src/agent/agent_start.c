@@ -11,6 +11,7 @@
  */
 #include "agent/agent_exact.h"
 #include "agent/agent_handshake.h"
+#include "agent/agent_lock.h"
 #include "agent/agent_mark.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_real.h"
@@ -89,18 +90,21 @@ static enum rtd_agent_reason reason_against_recording(const struct rtd_ledger *l
 /* Fills the agent's half of the header and begins to record. */
 static void begin(struct rtd_ledger *ledger, enum rtd_hello_kind kind)
 {
+    static uintptr_t real_malloc; /* as it was before agent_raise.c stood in front of it */
     struct rtd_header *const header = &ledger->header;
     const enum rtd_agent_reason reason = reason_against_recording(ledger);
     header->agent_pid = (uint32_t)rtd_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
     header->agent_parent = (uint32_t)rtd_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
     header->agent_kind = kind;
     header->mark_mask = rtd_mark_mask;
-    header->allocator_module_start = (uintptr_t)rtd_real.malloc;
+    if (real_malloc == 0)
+        real_malloc = (uintptr_t)rtd_real.malloc;
+    header->allocator_module_start = real_malloc;
     header->blind_spots = rtd_real_operators_bypass() ? RTD_BLIND_TO_OPERATORS : 0;
     header->agent_reason = reason;
     rtd_agent.ledger = ledger;
     /* So that the allocator has a name also when the program ends at once. */
-    rtd_modules_note(ledger, (uintptr_t)rtd_real.malloc + 1);
+    rtd_modules_note(ledger, real_malloc + 1);
     /* Release pairs with the collector's acquire load: the fields above are filled. */
     atomic_store_explicit(&header->agent_state,
                           reason == RTD_REASON_NONE ? RTD_AGENT_READY : RTD_AGENT_DISABLED,
@@ -160,6 +164,7 @@ __attribute__((constructor(101))) static void start(void)
     struct rlimit stack = {0};
     struct rtd_ledger *ledger = NULL;
     rtd_real_resolve();
+    rtd_lock_keep_sparse();
     rtd_syscall(SYS_prlimit64, 0, RLIMIT_STACK, 0, (long)&stack, 0, 0);
     rtd_unwind_stack_init(stack.rlim_cur);
     remember_socket_name();

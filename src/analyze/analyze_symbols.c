@@ -49,8 +49,10 @@ static struct ranked_site *rank_sites(const struct rtd_image *image)
     for (uint32_t i = 0; i < image->site_count; i++) {
         sites[i].stack = image->sites[i].stack;
         sites[i].allocated_bytes = image->sites[i].birth_bytes;
+        if (image->exact)
+            sites[i].live_bytes = (double)image->exact->counts[i].live_bytes;
     }
-    for (uint32_t i = 0; i < image->sample_count; i++) {
+    for (uint32_t i = 0; i < image->sample_count && !image->exact; i++) {
         const struct rtd_image_sample *sample = &image->samples[i];
         sites[sample->site].live_bytes +=
             (double)sample->size / rtd_figures_probability(image, sample);

@@ -2,7 +2,7 @@
 /*
  * base_syscall.h - system calls without libc's wrappers.
  *
- * Runs in:    agent, at start-up and in the child handler of fork(); nowhere else
+ * Runs in:    agent, at start-up, in the child handler of fork() and in mlockall(); nowhere else
  * Threads:    stateless
  * Allocates:  never
  * Fails:      returns the kernel's negative errno; never touches errno

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "collect/collect_launch.h"
 #include "collect/collect_loop.h"
 #include "collect/collect_say.h"
+#include "track/track_file.h"
 
 enum {
     OPTION_MODE = 1,
@@ -44,7 +46,7 @@ enum { DEFAULT_PORT = 8080, PORT_TRIES = 100, ADDRESS_BYTES = 128 };
 
 const struct rtd_cli_option rtd_cli_run_options[] = {
     {OPTION_MODE, 0, "mode", "MODE",
-     "sample: some allocations, at next to no cost (default); exact: every one of them"},
+     "sample: some allocations (default); exact: every one of them, at more cost"},
     {OPTION_INTERVAL, 0, "interval", "BYTES",
      "mean bytes between samples, K and M allowed; kept fixed (default: 512K, adapts)"},
     {OPTION_LISTEN, 0, "listen", "ADDR:PORT",
@@ -404,6 +406,14 @@ static int run(struct run_wish wish)
     return status;
 }
 
+/* The kernel then grants a page of a sparse file when it is touched, or sends SIGBUS. */
+static bool is_commit_strict(void)
+{
+    char text[16];
+    return rtd_track_file_read("/proc/sys/vm/overcommit_memory", text, sizeof(text)) > 0 &&
+           text[0] == '2';
+}
+
 int rtd_cli_run(const struct rtd_cli_command *command, int argc, char **argv)
 {
     struct run_wish wish = {.mode = RTD_MODE_SAMPLE, .time_scale = 1};
@@ -419,6 +429,10 @@ int rtd_cli_run(const struct rtd_cli_command *command, int argc, char **argv)
                 return rtd_cli_usage(command, "name the program to run");
             if (wish.mode == RTD_MODE_EXACT && wish.interval_bytes != 0)
                 return rtd_cli_usage(command, "--interval has no meaning with --mode exact");
+            if (wish.mode == RTD_MODE_EXACT && is_commit_strict())
+                return rtd_cli_usage(command, "--mode exact is not safe here: vm.overcommit_memory "
+                                              "is 2, so the kernel may refuse the program a page "
+                                              "of the ledger; use --mode sample");
             wish.program = argv + parser.index;
             return run(wish);
         }

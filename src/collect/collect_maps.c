@@ -65,16 +65,30 @@ static void remember_move(struct rtd_collect_maps *state, uint64_t address)
     state->moves[slot].kind = rtd_maps_kind_at(state->maps, address);
 }
 
-/* What kind of mapping stood where mremap() took this one from. */
-static uint32_t moved_kind(const struct rtd_collect_maps *state, uint64_t address)
+/* Of the newest move that was noted from there; negative: none. */
+static int noted_kind(const struct rtd_collect_maps *state, uint64_t address)
 {
-    int kind = rtd_maps_kind_at(state->maps, address); /* it may have stayed */
+    const unsigned known =
+        state->move_count < RTD_COLLECT_MOVES ? state->move_count : (unsigned)RTD_COLLECT_MOVES;
 
-    for (unsigned i = 0; i < RTD_COLLECT_MOVES && kind < 0; i++) {
-        if (state->moves[i].address == address)
-            kind = state->moves[i].kind;
+    for (unsigned i = 1; i <= known; i++) {
+        const unsigned slot = (state->move_count - i) % RTD_COLLECT_MOVES;
+        if (state->moves[slot].address == address)
+            return state->moves[slot].kind;
     }
-    return kind < 0 ? RTD_MAPPING_ANONYMOUS : (uint32_t)kind;
+    return -ENOENT;
+}
+
+/*
+ * What kind of mapping stood where mremap() took this one from. has_stayed: nothing was taken away.
+ * A kind that is not known becomes the one that any area of the kernel's list confirms.
+ */
+static uint32_t moved_kind(const struct rtd_collect_maps *state, uint64_t address, bool has_stayed)
+{
+    const int kind =
+        has_stayed ? rtd_maps_kind_at(state->maps, address) : noted_kind(state, address);
+
+    return kind < 0 ? RTD_MAPPING_FILE : (uint32_t)kind;
 }
 
 static int apply(struct rtd_collect_maps *state, const struct rtd_map_value *event)
@@ -82,6 +96,9 @@ static int apply(struct rtd_collect_maps *state, const struct rtd_map_value *eve
     struct rtd_mapping_owner owner = {event->stack, event->tag, kind_of(event->flags),
                                       event->time_ms};
 
+    if (event->kind != RTD_MAP_NONE &&
+        (event->tag >= RTD_TAG_COUNT || event->length >> RTD_PC_BITS != 0))
+        return -EINVAL;
     switch (event->kind) {
     case RTD_MAP_NONE:
         return 0;
@@ -93,13 +110,11 @@ static int apply(struct rtd_collect_maps *state, const struct rtd_map_value *eve
         return rtd_maps_remove(state->maps, event->address,
                                round_length(event->length, event->flags));
     case RTD_MAP_MOVE:
-        owner.kind = moved_kind(state, event->old_address);
+        owner.kind = moved_kind(state, event->old_address, event->old_length == 0);
         break;
     default:
         return -EINVAL;
     }
-    if (event->tag >= RTD_TAG_COUNT || event->length >> RTD_PC_BITS != 0)
-        return -EINVAL;
     state->mapped_bytes += event->length;
     return rtd_maps_add(state->maps, event->address, round_length(event->length, event->flags),
                         &owner);
@@ -139,10 +154,12 @@ void rtd_collect_maps_drain(struct rtd_collect_maps *state, struct rtd_ledger *l
         /* Tickets only grow: a scribbled counter. Go on from where it says. */
         state->counts.refused++;
         state->next = count;
+        state->waiting_ns = 0;
     }
     if (count - state->next > RTD_MAP_COUNT) {
         count_unseen(state, ledger, count - state->next - RTD_MAP_COUNT);
         state->next = count - RTD_MAP_COUNT;
+        state->waiting_ns = 0;
     }
     if (!state->drift_ns)
         state->drift_ns = now_ns;
@@ -201,7 +218,10 @@ static int read_areas(pid_t pid, struct area_list *list)
     while (result == 0 && getline(&line, &capacity, file) > 0) {
         uint64_t start = 0, end = 0, inode = 0;
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %*s %" SCNu64, &start, &end, &inode) == 3)
-            result = append_area(list, (struct rtd_mapping_area){start, end, inode != 0});
+            /* The kernel keeps private huge pages in a file of its own. */
+            result =
+                append_area(list, (struct rtd_mapping_area){
+                                      start, end, inode != 0 && !strstr(line, "/anon_hugepage")});
     }
     free(line);
     (void)fclose(file);

@@ -209,7 +209,7 @@ static int decode_values(struct rtd_decode_process *process, struct rtd_cursor *
     get_f64_list(in, image->size_class_count, RTD_SIZE_CLASSES);
     get_u64_list(in, image->loss, RTD_LOSS_COUNT);
     process->refused += rtd_validity_check_header(image);
-    if (ended(in) != 0 || image->mode != RTD_MODE_EXACT) {
+    if (ended(in) != 0 || image->mode != RTD_MODE_EXACT || in->left == 0) {
         return ended(in);
     }
     return rtd_decode_exact_values(image, in);
@@ -266,9 +266,12 @@ static int decode_state(struct rtd_decode_process *process, struct rtd_cursor *i
     if (image == NULL) {
         return -ENOMEM;
     }
-    /* An image of exact mode has other arrays. */
-    if (image->exact != NULL || sites == 0 || sites > RTD_SITE_COUNT ||
-        samples > RTD_SAMPLE_CAPACITY || in->failed ||
+    /* An image of exact mode has other arrays: the ledger said now this mode, now that. */
+    if (image->exact != NULL) {
+        process->refused++;
+        return 0;
+    }
+    if (sites == 0 || sites > RTD_SITE_COUNT || samples > RTD_SAMPLE_CAPACITY || in->failed ||
         in->left < (size_t)sites * SITE_BYTES + (size_t)samples * SAMPLE_BYTES) {
         return -EBADMSG;
     }

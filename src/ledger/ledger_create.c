@@ -7,8 +7,10 @@
  * Allocates:  one memfd and one shared mapping of its first RTD_LEDGER_BYTES
  * Fails:      by a negative errno; nothing is left behind
  *
- * Why every page is touched here: a page that the target touched first would be charged to the
- * target's cgroup and could fail in the target's malloc, with SIGBUS where nobody can answer it.
+ * Why every page of the dense part is touched here: a page that the target touched first would be
+ * charged to the target's cgroup and could fail in the target's malloc, with SIGBUS where nobody
+ * can answer it. The sparse part of exact mode takes that risk, and is refused where it is real:
+ * under strict overcommit.
  */
 #include "ledger/ledger_create.h"
 

@@ -46,6 +46,7 @@ enum {
     RTD_EXACT_PC_SLOTS = (1 << 13) + (1 << 16) + (1 << 19),
     RTD_EXACT_NODE_SLOTS = (1 << 14) + (1 << 17) + (1 << 19) + (1 << 22),
     RTD_EXACT_SITE_SLOTS = (1 << 13) + (1 << 16) + (1 << 19),
+    RTD_EXACT_DEPTH_MAX = 4096, /* a longer path is no stack; the agent stops at half of it */
     RTD_EXACT_BLOCK_COUNT = RTD_THREAD_COUNT + 1,
     RTD_EXACT_SHARED_BLOCK = RTD_THREAD_COUNT,
     RTD_SHADOW_REGION_BITS = 26, /* a leaf covers 64 MiB of addresses */
@@ -54,7 +55,7 @@ enum {
     RTD_SHADOW_LEAF_WORDS = 1 << (RTD_SHADOW_REGION_BITS - RTD_SHADOW_GRANULE_SHIFT),
     /* A page more, for the size of a large block that begins at the end of its region. */
     RTD_SHADOW_LEAF_STRIDE = RTD_SHADOW_LEAF_WORDS + RTD_HEADER_BYTES / 8,
-    RTD_SHADOW_LEAF_COUNT = 2048, /* 128 GiB of heap */
+    RTD_SHADOW_LEAF_COUNT = 2048, /* regions in which a block ever began; never given back */
 };
 
 /*

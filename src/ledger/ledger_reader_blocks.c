@@ -49,6 +49,19 @@ struct block_walk {
     uint64_t seen, step; /* every step-th block is kept */
 };
 
+/* Makes room by joining neighbours: the hole between two counts as looked at and holds no block. */
+static void join_extents(struct block_walk *walk)
+{
+    walk->extent_count /= 2;
+    walk->page_count = 0;
+    for (uint32_t i = 0; i < walk->extent_count; i++) {
+        const struct extent a = walk->extents[(size_t)2 * i];
+        const struct extent b = walk->extents[(size_t)2 * i + 1];
+        walk->extents[i] = (struct extent){a.first, b.first + b.count - a.first};
+        walk->page_count += walk->extents[i].count;
+    }
+}
+
 static int list_extents(struct block_walk *walk)
 {
     const uint64_t base = RTD_EXACT_AT(shadow);
@@ -58,7 +71,10 @@ static int list_extents(struct block_walk *walk)
     if (walk->extents == NULL) {
         return -ENOMEM;
     }
-    for (uint64_t at = base; walk->extent_count < EXTENT_MAX;) {
+    for (uint64_t at = base;;) {
+        if (walk->extent_count == EXTENT_MAX) {
+            join_extents(walk);
+        }
         at = rtd_exact_next_data(walk->fd, at, end);
         if (at >= end) {
             break;

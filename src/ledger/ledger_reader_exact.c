@@ -284,15 +284,16 @@ static void settle_sites(struct rtd_image *image, uint32_t peak_epoch)
 static int read_sites(struct rtd_image *image, int fd, uint32_t peak_epoch)
 {
     struct walk walk = {.image = image, .fd = fd, .lifetimes = true, .peak_epoch = peak_epoch};
-    int error = read_keys(image, fd);
 
     /* Deaths by age before frees: each of them is among the frees that are seen. */
-    if (error == 0) {
-        error = walk_blocks(&walk);
-    }
+    int error = walk_blocks(&walk);
     if (error == 0) {
         walk.lifetimes = false;
         error = walk_blocks(&walk);
+    }
+    /* Stored before the first count: what was counted above has its key. */
+    if (error == 0) {
+        error = read_keys(image, fd);
     }
     return error;
 }

@@ -16,7 +16,9 @@
 static void get_exact_stack(const struct rtd_image *image, uint32_t stack,
                             struct rtd_image_stack *out)
 {
-    const uint32_t most = image->exact->node_count;
+    const uint32_t most = image->exact->node_count < RTD_EXACT_DEPTH_MAX
+                              ? image->exact->node_count
+                              : (uint32_t)RTD_EXACT_DEPTH_MAX;
     uint32_t id = stack;
 
     for (uint32_t steps = 0; id >= RTD_ROOT_COUNT && steps < most; steps++) {

@@ -333,7 +333,7 @@ int rtd_reader_exact_link(struct rtd_image *image, int fd)
 
     for (uint32_t i = 0; i < image->site_count && error == 0; i++) {
         /* A site that has its number and not yet its key is looked at again. */
-        if (!exact->linked[i] && (image->sites[i].stack != 0 || image->sites[i].births != 0)) {
+        if (!exact->linked[i] && image->sites[i].stack != 0) {
             const int linked = link_stack(&reader, image->sites[i].stack);
             error = linked < 0 ? linked : 0;
             exact->linked[i] = linked > 0;

@@ -42,6 +42,7 @@ enum {
     IDLE_SECONDS = 5,
     HEADER_BYTES = 8192,
     STACK_BYTES = 512 * 1024,
+    TURN_AWAY_PAUSE_MS = 1000,
 };
 
 struct rtd_server {
@@ -401,6 +402,8 @@ static void *doorman_main(void *context)
         if (result == 0)
             return NULL;
         turn_away(server, result);
+        /* Without a descriptor to spare the client is still there: not again at once. */
+        (void)poll(&ready[1], 1, TURN_AWAY_PAUSE_MS);
     }
 }
 

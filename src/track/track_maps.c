@@ -268,8 +268,9 @@ int64_t rtd_maps_confirm(struct rtd_maps *maps, const struct rtd_mapping_area *a
         const struct rtd_interval *const found = rtd_intervals_find(&maps->intervals, from);
         if (!found)
             break;
-        const bool refuse_files = maps->sites[found->owner].kind == RTD_MAPPING_ANONYMOUS ||
-                                  maps->sites[found->owner].kind == RTD_MAPPING_BREAK;
+        const uint32_t kind = maps->sites[found->owner].kind;
+        const bool refuse_files = found->owner != OVERFLOW_SITE &&
+                                  (kind == RTD_MAPPING_ANONYMOUS || kind == RTD_MAPPING_BREAK);
         const uint64_t end = found->end;
         from = from > found->start ? from : found->start;
         from = listed_until(areas, count, &at, from, end, refuse_files);

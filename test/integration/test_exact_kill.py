@@ -4,6 +4,7 @@
 The test keeps the ledger's memory open itself, and reads it after everybody else has gone.
 EXACT_KILLS and EXACT_SEED make the storm of kills longer, or another one.
 """
+import json
 import os
 import random
 import time
@@ -72,10 +73,16 @@ class KillTest(ExactTest):
                     self.assertLessEqual(abs(truth["frees"] - ledger.total("frees")), THREADS)
                 os.unlink(self.path("out.riptide"))
 
+    def has_counts(self):
+        """Say whether the recording that is being written shows allocations."""
+        run = self.riptide("report", self.path("out.riptide"), "--json")
+        return (run.returncode == 0 and
+                json.loads(run.stdout)["totals"]["allocations"]["value"] > 0)
+
     def test_killed_with_its_collector(self):
         """What the collector wrote last is whole: totals that were true a moment before."""
         process, pid, fd = self.observed_storm(oracle=False)
-        time.sleep(2.5)
+        wait_for(self.has_counts, "the first counts in the recording")
         process.kill()
         kill(pid)
         process.wait(TIMEOUT_S)

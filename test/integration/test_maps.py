@@ -9,7 +9,6 @@ import mmap
 import os
 import signal
 import subprocess
-import time
 import unittest
 
 import riptide_test
@@ -112,8 +111,7 @@ class MapsTest(riptide_test.RiptideTest):
         for mode in MODES:
             with self.subTest(mode=mode):
                 found = self.mappings(PROGRAM, "threads", mode=mode)
-                if found["unseen_events"]:
-                    self.skipTest("the machine was too slow to read all events")
+                self.assertEqual(found["unseen_events"], 0)
                 self.assertEqual(by_function(found),
                                  {("map_in_thread", "anonymous"): 8 * 16 * PAGE})
                 self.assertEqual(found["allocations"]["value"], 8 * 120)
@@ -246,11 +244,11 @@ class MapsTest(riptide_test.RiptideTest):
             }
         """
         program = self.compile("heap", source)
-        for path in names:
+        for path, mode in ((path, mode) for path in names for mode in MODES):
             name = os.path.basename(path)[3:].split("_")[0].split(".")[0]
-            with self.subTest(allocator=name):
+            with self.subTest(allocator=name, mode=mode):
                 found = self.mappings("/usr/bin/env", f"LD_PRELOAD={riptide_test.AGENT}:{path}",
-                                      program)
+                                      program, mode=mode)
                 self.assertEqual(self.report_data["allocator"], name)
                 self.assertGreater(self.report_data["totals"]["live_bytes"]["value"], 100 << 20)
                 self.assertLess(found["live_bytes"]["value"], 8 << 20, found["sites"])
@@ -260,11 +258,9 @@ class MapsTest(riptide_test.RiptideTest):
         watched = self.riptide("run", "--quiet", "--listen", "none", "-o", self.path("x.riptide"),
                                "--", PROGRAM, "kinds", self.path("data"))
         self.assertEqual((plain.returncode, watched.returncode, watched.stderr), (0, 0, ""))
-        started = time.monotonic()
         bare = subprocess.run([PROGRAM, "break"], check=False, timeout=60,
                               env={**os.environ, "LD_PRELOAD": riptide_test.AGENT})
         self.assertEqual(bare.returncode, 0)  # no collector: a pass-through
-        self.assertLess(time.monotonic() - started, 60)
 
 
 if __name__ == "__main__":

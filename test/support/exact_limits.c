@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -233,13 +234,33 @@ static void case_locked(void)
     munlockall();
 }
 
+/* As a daemon that may lock some memory and not all: nobody, with a limit that its own would fit.
+ */
+static void case_locked_by_nobody(void)
+{
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (limit.rlim_max > (rlim_t)256 << 20)
+        limit.rlim_max = (rlim_t)256 << 20;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || setresuid(65534, 65534, 65534) != 0)
+        _exit(77);
+    const int result = mlockall(MCL_CURRENT | MCL_FUTURE);
+    unsigned char *const later = malloc((size_t)1 << 20);
+    exact_say("{\"locked\": %d, \"later\": %d}\n", result == 0, later != NULL);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } cases[] = {
-    {"clones", case_clones},         {"fork_storm", case_fork_storm},
-    {"many_sites", case_many_sites}, {"address_space", case_address_space},
-    {"region_end", case_region_end}, {"locked", case_locked},
+    {"clones", case_clones},
+    {"fork_storm", case_fork_storm},
+    {"many_sites", case_many_sites},
+    {"address_space", case_address_space},
+    {"region_end", case_region_end},
+    {"locked", case_locked},
+    {"locked_by_nobody", case_locked_by_nobody},
 };
 
 int main(int argc, char **argv)
