@@ -18,9 +18,9 @@ enum {
     PENDING_BYTES = 16384,
     PENDING_MOST_BYTES = 1024,
     PENDING_LEAST_BYTES = 64,
-    /* The peak is exact to 1/256 of itself, shared by the threads. With 1/1024, eight threads that
+    /* The peak is exact to 1/128 of itself, shared by the threads. With 1/1024, eight threads that
      * replaced small blocks met at the total at every other block. */
-    TOLERANCE_SHIFT = 8,
+    TOLERANCE_SHIFT = 7,
 };
 
 /* Those that are gone count, too: what they had pending stays in their record until it is reused.

@@ -156,12 +156,12 @@ class ExactTest(RiptideTest):
                                      if not row.get("domain")), true, f"{part}: {name} {context}")
 
     def assert_peak(self, found, true, threads, context="", underway=0):
-        """A peak is right to 1/256 and what each thread has not handed in, or left when it ended.
+        """A peak is right to 1/128 and what each thread has not handed in, or left when it ended.
 
         The oracle counts a birth before the agent, and a death after it: underway is what threads
         may have had between the two at the peak, in bytes.
         """
-        self.assertLessEqual(abs(found - true), true / 256 + pending_bytes(threads) + underway,
+        self.assertLessEqual(abs(found - true), true / 128 + pending_bytes(threads) + underway,
                              f"peak {found}, truly {true} {context}")
 
     def assert_stacks(self, ledger, truth, least=0.99):

@@ -177,7 +177,7 @@ class LifeTest(ExactTest):
         ledger, truth, _, _ = ledgers["after"]
         self.assert_peak(ledger.total("peak_bytes"), truth.total["peak_bytes"], threads)
         report = self.report(self.path("out.riptide"))
-        slack = truth.total["peak_bytes"] / 256 + pending_bytes(threads)
+        slack = truth.total["peak_bytes"] / 128 + pending_bytes(threads)
         self.assertLessEqual(
             abs(report["totals"]["peak_live_bytes"]["value"] - truth.total["peak_bytes"]), slack)
         for function, true in expectation(lines).items():
