@@ -16,6 +16,11 @@ import time
 import unittest
 import urllib.request
 
+# A runner in the background of a shell ignores some of these, and what it starts would, too.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 BUILD = os.environ.get("RIPTIDE_BUILD", os.path.join(ROOT, "build"))
 RIPTIDE = os.path.join(BUILD, "src", "cli", "riptide")
