@@ -236,7 +236,7 @@ static struct rtd_shape_record *find(const struct rtd_thread_state *state,
     const uint64_t stamp = rtd_shape_stamp();
     const struct rtd_shape_set set = rtd_shape_set_of(frame->pc, height);
     for (unsigned way = 0; way < RTD_SHAPE_WAYS; way++) {
-        struct rtd_shape_record *const record = &set.records[way];
+        struct rtd_shape_record *const record = set.records + way;
         if (atomic_load_explicit(&set.tags[way], RELAXED) != set.tag)
             continue;
         *id = atomic_load_explicit(&record->id, memory_order_acquire);

@@ -248,6 +248,7 @@ static void case_locked_by_nobody(void)
     const int result = mlockall(MCL_CURRENT | MCL_FUTURE);
     unsigned char *const later = malloc((size_t)1 << 20);
     exact_say("{\"locked\": %d, \"later\": %d}\n", result == 0, later != NULL);
+    free(later);
 }
 
 static const struct {

@@ -253,17 +253,20 @@ static void run_children(void)
         _exit(0);
     }
     expect(waitpid(child, &status, 0) == child && status == 0, "fork");
+    /* NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork): tested */
     const pid_t light = vfork();
     if (light == 0) {
         map_shared(5); /* in the parent's address space */
         _exit(0);
     }
+    /* NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
     expect(waitpid(light, &status, 0) == light && status == 0, "vfork");
 }
 
 static sigjmp_buf back;
 static volatile sig_atomic_t may_jump, signals;
 
+/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): what such a handler does is what is tested */
 /* Allocates and maps wherever it interrupts; every seventh time it does not return. */
 static void handle_alarm(int number)
 {
@@ -280,6 +283,7 @@ static void handle_alarm(int number)
     if (++signals % 7 == 0 && may_jump)
         siglongjmp(back, 1);
 }
+/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
 
 /* Signals at any place inside the hooks; afterwards everything must work as before. */
 static void run_signals(void)
