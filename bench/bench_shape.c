@@ -20,7 +20,7 @@
 #include <time.h>
 
 #include "agent/agent_shape.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 
 enum { LEVELS = 8, LOOKUPS = 20000, ROUNDS = 25, TREE_DEPTH = 120, TREE_VISITS = 200000 };
 

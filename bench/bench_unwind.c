@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unwind.h>
 
-#include "agent/unwind.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_stack.h"
 
 enum { DEPTH = 33, MAX_FRAMES = 128, WALKS = 2000, ROUNDS = 25, COLD_ROUNDS = 25 };
 

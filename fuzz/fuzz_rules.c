@@ -9,8 +9,8 @@
  */
 #include "fuzz_rules.h"
 
-#include "agent/unwind.h"
-#include "agent/unwind_cache.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_cache.h"
 
 #include <stdatomic.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #ifndef FUZZ_RULES_H
 #define FUZZ_RULES_H
 
-#include "agent/unwind_rule.h"
+#include "unwind/unwind_rule.h"
 
 enum { RTD_FUZZ_RULE_COUNT = 24 };
 

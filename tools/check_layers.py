@@ -13,7 +13,8 @@ READERS = {"base", "ledger", "symbol", "track"}
 ALLOWED = {
     "base": set(),
     "ledger": {"base"},
-    "agent": {"base", "ledger"},
+    "unwind": {"base"},
+    "agent": {"base", "ledger", "unwind"},
     "symbol": {"base"},
     "track": {"base"},
     "analyze": READERS,
@@ -21,11 +22,10 @@ ALLOWED = {
     "export": READERS | {"analyze", "history"},
     "serve": READERS | {"analyze", "history", "export"},
     "collect": READERS | {"analyze", "history", "export", "serve"},
-    "manager": READERS | {"analyze", "history", "export", "serve", "collect"},
+    "manager": READERS | {"unwind", "analyze", "history", "export", "serve", "collect"},
     "cli": READERS | {"analyze", "history", "export", "serve", "collect"},
 }
-# The unwinder lives in the agent's room under its own noun.
-PREFIXES = {"agent": ("agent_", "unwind_", "unwind.")}
+PREFIXES = {"unwind": ("unwind_", "unwind.")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 SOURCE_DIRS = ("include", "src", "test", "fuzz", "bench", "examples", "tools")
 

@@ -20,7 +20,7 @@
 #include "agent/agent_shadow.h"
 #include "agent/agent_shape.h"
 #include "agent/agent_state.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 
 #include "agent/agent_only.h"
 

@@ -10,7 +10,7 @@
 #ifndef RTD_AGENT_FRAME_H
 #define RTD_AGENT_FRAME_H
 
-#include "agent/unwind.h"
+#include "unwind/unwind.h"
 
 /*
  * __builtin_frame_address(0) makes the compiler keep a frame pointer in the using function; below

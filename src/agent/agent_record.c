@@ -16,7 +16,7 @@
 #include "agent/agent_filter.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_state.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 #include "base/base_math.h"
 
 #include "agent/agent_only.h"

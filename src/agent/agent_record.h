@@ -11,7 +11,7 @@
 #define RTD_AGENT_RECORD_H
 
 #include "agent/agent_state.h"
-#include "agent/unwind.h"
+#include "unwind/unwind.h"
 
 /*
  * The ledger to sample into, or NULL: no ledger yet, none any more, a child without one, or one of

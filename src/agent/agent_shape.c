@@ -17,7 +17,7 @@
 #include "agent/agent_modules.h"
 #include "agent/agent_shape_record.h"
 #include "agent/agent_shape_walk.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 #include "ledger/ledger_exact_writer.h"
 
 #include "agent/agent_only.h"

@@ -44,8 +44,8 @@
 #define RTD_AGENT_SHAPE_H
 
 #include "agent/agent_state.h"
-#include "agent/unwind.h"
-#include "agent/unwind_cache.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_cache.h"
 #include "ledger/ledger_exact.h"
 
 #include <stdbool.h>

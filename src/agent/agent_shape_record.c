@@ -15,7 +15,7 @@
  */
 #include "agent/agent_shape_record.h"
 
-#include "agent/unwind_step.h"
+#include "unwind/unwind_step.h"
 
 #include "agent/agent_only.h"
 

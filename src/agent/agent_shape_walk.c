@@ -11,8 +11,8 @@
  */
 #include "agent/agent_shape_walk.h"
 
-#include "agent/unwind_cache.h"
-#include "agent/unwind_step.h"
+#include "unwind/unwind_cache.h"
+#include "unwind/unwind_step.h"
 
 #include "agent/agent_only.h"
 

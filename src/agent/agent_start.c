@@ -18,7 +18,7 @@
 #include "agent/agent_record.h"
 #include "agent/agent_sample.h"
 #include "agent/agent_state.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 #include "base/base_syscall.h"
 
 #include <errno.h>

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unwind.h>
 
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 #include "ledger/ledger_exact_writer.h"
 
 enum { FRAMES_MAX = 512 };

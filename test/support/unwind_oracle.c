@@ -27,8 +27,8 @@
 #include <unistd.h>
 #include <unwind.h>
 
-#include "agent/unwind.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_stack.h"
 
 enum { MAX_FRAMES = 1024, MAX_LOGGED = 20, END_REASONS = 4 };
 

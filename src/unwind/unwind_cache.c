@@ -7,10 +7,10 @@
  * Allocates:  never
  * Fails:      never; kind NONE stands for "no usable rule"
  */
-#include "agent/unwind_cache.h"
+#include "unwind/unwind_cache.h"
 
-#include "agent/unwind.h"
-#include "agent/unwind_cfi.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_cfi.h"
 
 enum { WAYS = 4 };
 

@@ -10,7 +10,7 @@
  * Why byte loops: the fields are unaligned, and memcpy() is an indirect function of libc that must
  * not be resolved from inside somebody else's malloc.
  */
-#include "agent/unwind_cursor.h"
+#include "unwind/unwind_cursor.h"
 
 static void fail(struct rtd_unwind_cursor *cursor)
 {

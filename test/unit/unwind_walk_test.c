@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * agent_unwind_test.c - the stack unwinder against libgcc's, and against hostile input.
+ * unwind_walk_test.c - the stack unwinder against libgcc's, and against hostile input.
  *
  * Runs in:    a test process
  * Threads:    some tests start their own
@@ -32,8 +32,8 @@
 #include <unwind.h>
 
 #include "../support/support_skip.h"
-#include "agent/unwind.h"
-#include "agent/unwind_stack.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_stack.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define IS_INSTRUMENTED

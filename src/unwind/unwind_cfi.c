@@ -14,10 +14,10 @@
  * of doubt the answer is NONE for the row, or LOST for rbp alone, which only a later frame that
  * needs rbp notices.
  */
-#include "agent/unwind_cfi.h"
+#include "unwind/unwind_cfi.h"
 
-#include "agent/unwind_cursor.h"
-#include "agent/unwind_expr.h"
+#include "unwind/unwind_cursor.h"
+#include "unwind/unwind_expr.h"
 
 enum column { COLUMN_CFA, COLUMN_RBP, COLUMN_RSP, COLUMN_RIP, COLUMN_COUNT };
 

@@ -7,11 +7,11 @@
  * Allocates:  never
  * Fails:      with a negative errno; operations and stack depth are bounded
  */
-#include "agent/unwind_expr.h"
+#include "unwind/unwind_expr.h"
 
 #include <errno.h>
 
-#include "agent/unwind_cursor.h"
+#include "unwind/unwind_cursor.h"
 
 enum { MAX_OPS = 24, MAX_STACK = 4 };
 

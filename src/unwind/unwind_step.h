@@ -10,7 +10,7 @@
 #ifndef RTD_AGENT_UNWIND_STEP_H
 #define RTD_AGENT_UNWIND_STEP_H
 
-#include "agent/unwind.h"
+#include "unwind/unwind.h"
 
 /* A place of rbp that no check of a slot lets pass: its value is not known. */
 #define RTD_UNWIND_LOST_SLOT 1

@@ -19,7 +19,7 @@
 
 #include <stdatomic.h>
 
-#include "agent/unwind_rule.h"
+#include "unwind/unwind_rule.h"
 
 /* Hidden by name: -fvisibility does not cover declarations, and a GOT load per walk would be left.
  */

@@ -10,8 +10,8 @@
 #ifndef RTD_AGENT_UNWIND_CFI_H
 #define RTD_AGENT_UNWIND_CFI_H
 
-#include "agent/unwind_image.h"
-#include "agent/unwind_rule.h"
+#include "unwind/unwind_image.h"
+#include "unwind/unwind_rule.h"
 
 /*
  * Instructions run for one pc. gcc writes one for every pushed argument, so a function of thousands

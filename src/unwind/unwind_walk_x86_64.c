@@ -19,9 +19,9 @@
  */
 #include <stdatomic.h>
 
-#include "agent/unwind.h"
-#include "agent/unwind_cache.h"
-#include "agent/unwind_step.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_cache.h"
+#include "unwind/unwind_step.h"
 
 #define MAX_FRAME_BYTES (UINT64_C(1) << 20)
 #define PC_LIMIT        (UINT64_C(1) << RTD_UNWIND_PC_BITS)

@@ -10,7 +10,7 @@
 #ifndef RTD_AGENT_UNWIND_STACK_H
 #define RTD_AGENT_UNWIND_STACK_H
 
-#include "agent/unwind.h"
+#include "unwind/unwind.h"
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * agent_unwind_tables_test.c - reading .eh_frame and keeping its rules, also when it is corrupt.
+ * unwind_tables_test.c - reading .eh_frame and keeping its rules, also when it is corrupt.
  *
  * Runs in:    a test process
  * Threads:    one
@@ -19,12 +19,12 @@
 #include <sys/mman.h>
 #include <unwind.h>
 
-#include "agent/unwind.h"
-#include "agent/unwind_cache.h"
-#include "agent/unwind_cfi.h"
-#include "agent/unwind_expr.h"
-#include "agent/unwind_image.h"
-#include "agent/unwind_rule.h"
+#include "unwind/unwind.h"
+#include "unwind/unwind_cache.h"
+#include "unwind/unwind_cfi.h"
+#include "unwind/unwind_expr.h"
+#include "unwind/unwind_image.h"
+#include "unwind/unwind_rule.h"
 
 enum { PAGE = 4096, CORRUPTIONS = 8000 };
 

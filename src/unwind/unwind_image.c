@@ -10,14 +10,14 @@
  * Why only the binary search table with signed 4-byte rows relative to the header: it is what GNU
  * ld, gold, lld and mold all write. An object without it is left to "no rule".
  */
-#include "agent/unwind_image.h"
+#include "unwind/unwind_image.h"
 
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
 
-#include "agent/unwind_cursor.h"
+#include "unwind/unwind_cursor.h"
 
 /* The program headers must lie in the object's first page, the only one known to be mapped. */
 #define FIRST_PAGE_BYTES 4096U

@@ -24,7 +24,7 @@
  *
  * A forked child keeps the control block and stack of the thread that forked: nothing changes.
  */
-#include "agent/unwind_stack.h"
+#include "unwind/unwind_stack.h"
 
 #include <stdbool.h>
 #include <unistd.h>
