@@ -9,6 +9,7 @@
  */
 #include "../support/support_exact.h"
 #include "../support/support_ledger.h"
+#include "../support/support_recording.h"
 #include "base/base_math.h"
 #include "history/history_block.h"
 #include "history/history_decode.h"
@@ -25,51 +26,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char folder[512];
-static char path[600];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    const char *const base = getenv("TMPDIR");
-
-    snprintf(folder, sizeof(folder), "%.400s/riptide-XXXXXX", base != NULL ? base : P_tmpdir);
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    snprintf(path, sizeof(path), "%s/run.riptide", folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return rmdir(folder);
-}
-
-static struct rtd_recording_writer *opened(void)
-{
-    int err = 0;
-    struct rtd_recording_writer *const writer = rtd_recording_writer_open(path, &err);
-
-    assert_int_equal(err, 0);
-    assert_non_null(writer);
-    return writer;
-}
-
-static struct rtd_recording *reopened(void)
-{
-    int err = 0;
-    char diag[1024];
-    struct rtd_recording *const recording = rtd_recording_open(path, &err, diag, sizeof(diag));
-
-    assert_string_equal(diag, "");
-    assert_non_null(recording);
-    assert_int_equal(recording->damage_offset, -1);
-    return recording;
-}
 
 static struct rtd_process_record *new_record(void)
 {
@@ -125,7 +81,7 @@ static void what_was_counted_comes_out(void **state)
     (void)state;
     struct rtd_support_exact *const made = rtd_support_exact_new();
     struct rtd_process_record *const record = new_record();
-    struct rtd_recording_writer *const writer = opened();
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
     rtd_support_exact_fill(made, 21, 2000);
     atomic_store(&made->exact->threads[3].unknown_frees, 5);
@@ -136,7 +92,7 @@ static void what_was_counted_comes_out(void **state)
     assert_true(rtd_recording_write(writer, record) > 0);
     assert_int_equal(rtd_recording_finish(writer), 0);
     rtd_recording_writer_close(writer);
-    struct rtd_recording *const recording = reopened();
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_int_equal(recording->process_count, 1);
     assert_same_image(record->image, recording->processes[0]->image);
     rtd_recording_close(recording);
@@ -149,20 +105,20 @@ static void changes_between_writes_add_up_to_the_last_state(void **state)
     (void)state;
     struct rtd_support_exact *const made = rtd_support_exact_new();
     struct rtd_process_record *const record = new_record();
-    struct rtd_recording_writer *const writer = opened();
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
     for (uint64_t second = 0; second < 40; second++) {
         rtd_support_exact_fill(made, 100 + second, 60);
         read_into(record, made);
         assert_true(rtd_recording_write(writer, record) > 0);
         if (second % 8 == 0) {
-            struct rtd_recording *const recording = reopened();
+            struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
             assert_same_image(record->image, recording->processes[0]->image);
             rtd_recording_close(recording);
         }
     }
     rtd_recording_writer_close(writer);
-    struct rtd_recording *const recording = reopened();
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_same_image(record->image, recording->processes[0]->image);
     rtd_recording_close(recording);
     rtd_support_record_free(record);
@@ -189,7 +145,7 @@ static void a_second_that_touches_few_sites_costs_few_bytes(void **state)
     (void)state;
     struct rtd_support_exact *const made = rtd_support_exact_new();
     struct rtd_process_record *const record = new_record();
-    struct rtd_recording_writer *const writer = opened();
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
     add_sites(made, SITES);
     rtd_support_exact_peak(made, 100);
@@ -205,7 +161,7 @@ static void a_second_that_touches_few_sites_costs_few_bytes(void **state)
     const int64_t few = rtd_recording_write(writer, record);
     assert_in_range(few, 1, 2000);
     rtd_recording_writer_close(writer);
-    struct rtd_recording *const recording = reopened();
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_same_image(record->image, recording->processes[0]->image);
     rtd_recording_close(recording);
     rtd_support_record_free(record);
@@ -216,7 +172,7 @@ static uint64_t file_size(void)
 {
     struct stat status;
 
-    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(stat(rtd_support_path, &status), 0);
     return (uint64_t)status.st_size;
 }
 
@@ -226,7 +182,7 @@ static void a_long_run_does_not_outgrow_its_state(void **state)
     (void)state;
     struct rtd_support_exact *const made = rtd_support_exact_new();
     struct rtd_process_record *const record = new_record();
-    struct rtd_recording_writer *const writer = opened();
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     uint64_t random = 3, largest = 0;
 
     add_sites(made, SITES);
@@ -243,7 +199,7 @@ static void a_long_run_does_not_outgrow_its_state(void **state)
     rtd_recording_writer_close(writer);
     /* 16 MiB of replaced blocks, and one more state, before the file is rewritten. */
     assert_in_range(largest, 1, UINT64_C(24) << 20);
-    struct rtd_recording *const recording = reopened();
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_same_image(record->image, recording->processes[0]->image);
     rtd_recording_close(recording);
     rtd_support_record_free(record);
@@ -339,5 +295,5 @@ int main(void)
         cmocka_unit_test(damaged_payloads_are_refused_or_harmless),
     };
 
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, rtd_support_make_folder, rtd_support_remove_folder);
 }

@@ -8,6 +8,7 @@
  * Fails:      by cmocka assertions
  */
 #include "../support/support_ledger.h"
+#include "../support/support_recording.h"
 #include "../support/support_skip.h"
 #include "base/base_math.h"
 #include "history/history_block.h"
@@ -30,51 +31,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char folder[512];
-static char path[600];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    const char *const base = getenv("TMPDIR");
-
-    snprintf(folder, sizeof(folder), "%.400s/riptide-XXXXXX", base != NULL ? base : P_tmpdir);
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    snprintf(path, sizeof(path), "%s/run.riptide", folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return rmdir(folder);
-}
-
-static struct rtd_recording_writer *opened(const char *name)
-{
-    int err = 0;
-    struct rtd_recording_writer *const writer = rtd_recording_writer_open(name, &err);
-
-    assert_int_equal(err, 0);
-    assert_non_null(writer);
-    return writer;
-}
-
-static struct rtd_recording *reopened(const char *name)
-{
-    int err = 0;
-    char diag[1024];
-    struct rtd_recording *const recording = rtd_recording_open(name, &err, diag, sizeof(diag));
-
-    assert_string_equal(diag, "");
-    assert_int_equal(err, 0);
-    assert_non_null(recording);
-    return recording;
-}
 
 /* Meta, figures, points and series; images have their own comparison. */
 static void assert_same_record(const struct rtd_process_record *a,
@@ -127,7 +83,7 @@ static void recording_gives_back_what_was_written(void **state)
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
     struct rtd_process_record *records[3];
     struct rtd_symbol_table *const symbols = rtd_support_symbols_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
     for (uint32_t i = 0; i < 3; i++) {
         rtd_support_ledger_fill(ledger, i, 500);
@@ -144,7 +100,7 @@ static void recording_gives_back_what_was_written(void **state)
     assert_int_equal(rtd_recording_finish(writer), 0);
     rtd_recording_writer_close(writer);
 
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_true(recording->complete);
     assert_int_equal(recording->damage_offset, -1);
     assert_string_equal(recording->damage, "");
@@ -164,7 +120,7 @@ static void recording_grows_with_its_ledger_and_keeps_the_newest_state(void **st
 {
     (void)state;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
     for (uint64_t i = 0; i < 20; i++) {
         rtd_support_ledger_fill(ledger, i, 50);
@@ -172,7 +128,7 @@ static void recording_grows_with_its_ledger_and_keeps_the_newest_state(void **st
         struct rtd_process_record *const record = rtd_support_record_new(ledger, 0);
         assert_true(rtd_recording_write(writer, record) > 0);
         /* Not finished, not closed: readable at every instant. */
-        struct rtd_recording *const recording = reopened(path);
+        struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
         assert_false(recording->complete);
         assert_int_equal(recording->damage_offset, -1);
         assert_same_record(recording->processes[0], record);
@@ -188,7 +144,7 @@ static uint8_t *reference_file(size_t *size)
 {
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
     struct rtd_symbol_table *const symbols = rtd_support_symbols_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     struct stat status;
 
     for (uint64_t i = 0; i < 3; i++) {
@@ -202,7 +158,7 @@ static uint8_t *reference_file(size_t *size)
     rtd_recording_writer_close(writer);
     rtd_symbol_table_free(symbols);
     free(ledger);
-    const int fd = open(path, O_RDONLY);
+    const int fd = open(rtd_support_path, O_RDONLY);
     assert_int_equal(fstat(fd, &status), 0);
     *size = (size_t)status.st_size;
     uint8_t *const bytes = malloc(*size);
@@ -213,7 +169,7 @@ static uint8_t *reference_file(size_t *size)
 
 static void write_file(const uint8_t *bytes, size_t size)
 {
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int fd = open(rtd_support_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     assert_int_equal(write(fd, bytes, size), size);
     close(fd);
@@ -231,8 +187,9 @@ static void every_truncation_opens_up_to_the_last_whole_block(void **state)
 
     write_file(bytes, size);
     for (size_t length = size; length-- > 0;) {
-        assert_int_equal(truncate(path, (off_t)length), 0);
-        struct rtd_recording *const recording = rtd_recording_open(path, &err, diag, sizeof(diag));
+        assert_int_equal(truncate(rtd_support_path, (off_t)length), 0);
+        struct rtd_recording *const recording =
+            rtd_recording_open(rtd_support_path, &err, diag, sizeof(diag));
         if (length < RTD_FILE_HEADER_BYTES) {
             assert_null(recording);
             assert_int_equal(err, -EBADMSG);
@@ -268,10 +225,11 @@ static void every_flipped_byte_is_found(void **state)
     const size_t step = size / 2000 + 1;
     for (size_t at = 0; at < size; at += step) {
         const uint8_t flip = (uint8_t)(rtd_random_next(&random) % 255 + 1);
-        const int fd = open(path, O_WRONLY);
+        const int fd = open(rtd_support_path, O_WRONLY);
         const uint8_t wrong = bytes[at] ^ flip;
         assert_int_equal(pwrite(fd, &wrong, 1, (off_t)at), 1);
-        struct rtd_recording *const recording = rtd_recording_open(path, &err, diag, sizeof(diag));
+        struct rtd_recording *const recording =
+            rtd_recording_open(rtd_support_path, &err, diag, sizeof(diag));
         if (at < RTD_FILE_HEADER_BYTES) {
             assert_null(recording);
         } else {
@@ -283,7 +241,7 @@ static void every_flipped_byte_is_found(void **state)
         assert_int_equal(pwrite(fd, &bytes[at], 1, (off_t)at), 1);
         close(fd);
     }
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_true(recording->complete);
     rtd_recording_close(recording);
     free(bytes);
@@ -318,7 +276,8 @@ static void damage_with_a_right_checksum_is_contained(void **state)
         rtd_bytes_store_u32(copy + at + 28,
                             rtd_block_crc(copy + at, copy + at + RTD_BLOCK_HEADER_BYTES, stored));
         write_file(copy, size);
-        struct rtd_recording *const recording = rtd_recording_open(path, &err, diag, sizeof(diag));
+        struct rtd_recording *const recording =
+            rtd_recording_open(rtd_support_path, &err, diag, sizeof(diag));
         assert_non_null(recording);
         rtd_recording_close(recording);
         free(copy);
@@ -343,7 +302,7 @@ static void a_block_of_a_later_version_is_passed_over(void **state)
     rtd_bytes_store_u32(block + 28, rtd_block_crc(block, block + RTD_BLOCK_HEADER_BYTES,
                                                   (uint32_t)first - RTD_BLOCK_HEADER_BYTES));
     write_file(copy, size + first);
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_true(recording->complete);
     assert_int_equal(recording->damage_offset, -1);
     assert_int_equal(recording->process_count, 2);
@@ -356,14 +315,14 @@ static void full_disk_loses_writes_and_nothing_else(void **state)
 {
     (void)state;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     struct rlimit before;
     struct stat status;
 
     rtd_support_ledger_fill(ledger, 1, 500);
     struct rtd_process_record *record = rtd_support_record_new(ledger, 0);
     assert_true(rtd_recording_write(writer, record) > 0);
-    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(stat(rtd_support_path, &status), 0);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     const struct rlimit tight = {(rlim_t)status.st_size + 1000, before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
@@ -371,7 +330,7 @@ static void full_disk_loses_writes_and_nothing_else(void **state)
     rtd_support_ledger_fill(ledger, 2, 2000);
     struct rtd_process_record *const second = rtd_support_record_new(ledger, 0);
     const int64_t refused = rtd_recording_write(writer, second);
-    struct rtd_recording *recording = reopened(path);
+    struct rtd_recording *recording = rtd_support_open_recording(rtd_support_path);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(refused, -EFBIG);
     /* As if it had not been tried. */
@@ -382,7 +341,7 @@ static void full_disk_loses_writes_and_nothing_else(void **state)
     assert_true(rtd_recording_write(writer, second) > 0);
     assert_int_equal(rtd_recording_finish(writer), 0);
     rtd_recording_writer_close(writer);
-    recording = reopened(path);
+    recording = rtd_support_open_recording(rtd_support_path);
     assert_true(recording->complete);
     assert_true(recording->lost_writes > 0);
     assert_same_record(recording->processes[0], second);
@@ -416,7 +375,7 @@ static int fill_small_disk(const char *mount_point)
         rtd_recording_write(writer, record) <= 0 || rtd_recording_finish(writer) != 0) {
         return 2;
     }
-    struct rtd_recording *const recording = reopened(name);
+    struct rtd_recording *const recording = rtd_support_open_recording(name);
     return recording->complete && recording->lost_writes > 0 && recording->process_count == 2 &&
                    rtd_support_images_differ(recording->processes[0]->image, record->image) == 0
                ? 0
@@ -430,7 +389,7 @@ static void recording_goes_on_when_a_full_disk_has_room_again(void **state)
     const pid_t child = fork();
 
     if (child == 0) {
-        _exit(fill_small_disk(folder));
+        _exit(fill_small_disk(rtd_support_folder));
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
@@ -455,13 +414,13 @@ static void waste_is_rewritten_and_the_file_stays_the_same_to_a_reader(void **st
 {
     (void)state;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     struct rtd_symbol_table *const symbols = rtd_support_symbols_new();
     uint64_t random = 5;
     struct stat status;
     off_t before = 0;
 
-    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(chmod(rtd_support_path, 0640), 0);
     rtd_support_ledger_fill(ledger, 1, 3000);
     struct rtd_process_record *const record = rtd_support_record_new(ledger, 0);
     struct rtd_process_record *const other = rtd_support_record_new(ledger, 1);
@@ -471,7 +430,7 @@ static void waste_is_rewritten_and_the_file_stays_the_same_to_a_reader(void **st
     for (unsigned i = 0; i < 150; i++) {
         shuffle_samples(record->image, &random);
         assert_true(rtd_recording_write(writer, record) > 0);
-        assert_int_equal(stat(path, &status), 0);
+        assert_int_equal(stat(rtd_support_path, &status), 0);
         shrunk += status.st_size < before;
         before = status.st_size;
     }
@@ -480,7 +439,7 @@ static void waste_is_rewritten_and_the_file_stays_the_same_to_a_reader(void **st
     assert_int_equal(status.st_mode & 07777, 0640);
     assert_int_equal(rtd_recording_finish(writer), 0);
     rtd_recording_writer_close(writer);
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_true(recording->complete);
     assert_int_equal(recording->process_count, 2);
     assert_same_record(recording->processes[0], record);
@@ -497,22 +456,22 @@ static void a_recording_moved_away_is_not_replaced(void **state)
 {
     (void)state;
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     char moved[700];
     uint64_t random = 6;
 
-    snprintf(moved, sizeof(moved), "%s.moved", path);
+    snprintf(moved, sizeof(moved), "%s.moved", rtd_support_path);
     rtd_support_ledger_fill(ledger, 1, 100);
     struct rtd_process_record *const record = rtd_support_record_new(ledger, 0);
-    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(rename(rtd_support_path, moved), 0);
     for (unsigned i = 0; i < 80; i++) {
         shuffle_samples(record->image, &random);
         assert_true(rtd_recording_write(writer, record) > 0);
     }
     assert_int_equal(rtd_recording_finish(writer), 0);
     rtd_recording_writer_close(writer);
-    assert_int_equal(access(path, F_OK), -1);
-    struct rtd_recording *const recording = reopened(moved);
+    assert_int_equal(access(rtd_support_path, F_OK), -1);
+    struct rtd_recording *const recording = rtd_support_open_recording(moved);
     assert_true(recording->complete);
     assert_same_record(recording->processes[0], record);
     rtd_recording_close(recording);
@@ -526,7 +485,7 @@ static void record_for_ever(int told)
 {
     struct rtd_ledger *const ledger = rtd_support_ledger_new();
     int err;
-    struct rtd_recording_writer *const writer = rtd_recording_writer_open(path, &err);
+    struct rtd_recording_writer *const writer = rtd_recording_writer_open(rtd_support_path, &err);
     struct rtd_process_record *const record = rtd_support_record_new(ledger, 0);
 
     for (uint64_t i = 1;; i++) {
@@ -548,7 +507,7 @@ static void recording_of_a_killed_collector_holds_all_that_was_written(void **st
     for (unsigned round = 0; round < 50; round++) {
         int ends[2];
         uint64_t last = 0, next = 0;
-        (void)unlink(path);
+        (void)unlink(rtd_support_path);
         assert_int_equal(pipe(ends), 0);
         const pid_t child = fork();
         if (child == 0) {
@@ -564,7 +523,7 @@ static void recording_of_a_killed_collector_holds_all_that_was_written(void **st
             last = next;
         }
         close(ends[0]);
-        struct rtd_recording *const recording = reopened(path);
+        struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
         assert_false(recording->complete);
         assert_int_equal(recording->process_count, 1);
         /* What write() said is in is in; one more may be. */
@@ -580,16 +539,16 @@ static void only_a_regular_file_becomes_a_recording(void **state)
     char place[700];
     int err = 0;
 
-    assert_null(rtd_recording_writer_open(folder, &err));
+    assert_null(rtd_recording_writer_open(rtd_support_folder, &err));
     assert_int_equal(err, -EISDIR);
     assert_null(rtd_recording_writer_open("/dev/null", &err));
     assert_int_equal(err, -EINVAL);
-    snprintf(place, sizeof(place), "%s/fifo", folder);
+    snprintf(place, sizeof(place), "%s/fifo", rtd_support_folder);
     assert_int_equal(mkfifo(place, 0600), 0);
     assert_null(rtd_recording_writer_open(place, &err));
     assert_int_equal(err, -EINVAL);
     assert_int_equal(unlink(place), 0);
-    snprintf(place, sizeof(place), "%s/none/run.riptide", folder);
+    snprintf(place, sizeof(place), "%s/none/run.riptide", rtd_support_folder);
     assert_null(rtd_recording_writer_open(place, &err));
     assert_int_equal(err, -ENOENT);
     assert_null(rtd_recording_writer_open("", &err));
@@ -600,11 +559,11 @@ static void two_writers_do_not_share_a_file(void **state)
 {
     (void)state;
     int err = 0;
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
 
-    assert_null(rtd_recording_writer_open(path, &err));
+    assert_null(rtd_recording_writer_open(rtd_support_path, &err));
     assert_int_equal(err, -EBUSY);
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_int_equal(recording->process_count, 0);
     rtd_recording_close(recording);
     rtd_recording_writer_close(writer);
@@ -620,10 +579,10 @@ static void what_is_no_recording_is_refused_with_a_reason(void **state)
     write_file((const uint8_t *)"hello, this is a text file that is longer than a header is, "
                                 "and is not a recording",
                82);
-    assert_null(rtd_recording_open(path, &err, diag, sizeof(diag)));
+    assert_null(rtd_recording_open(rtd_support_path, &err, diag, sizeof(diag)));
     assert_int_equal(err, -EBADMSG);
     assert_non_null(strstr(diag, "not a RipTide recording"));
-    assert_null(rtd_recording_open(folder, &err, diag, sizeof(diag)));
+    assert_null(rtd_recording_open(rtd_support_folder, &err, diag, sizeof(diag)));
     assert_int_equal(err, -EISDIR);
     assert_null(rtd_recording_open("/dev/null", &err, diag, sizeof(diag)));
     assert_int_equal(err, -EINVAL);
@@ -631,7 +590,7 @@ static void what_is_no_recording_is_refused_with_a_reason(void **state)
     const struct rtd_file_header newer = {.version = RTD_RECORDING_VERSION + 1};
     rtd_file_header_encode(&newer, bytes);
     write_file(bytes, size);
-    assert_null(rtd_recording_open(path, &err, diag, sizeof(diag)));
+    assert_null(rtd_recording_open(rtd_support_path, &err, diag, sizeof(diag)));
     assert_int_equal(err, -EBADMSG);
     assert_non_null(strstr(diag, "newer version"));
     free(bytes);
@@ -646,7 +605,7 @@ static void a_recording_of_the_first_version_is_read(void **state)
 
     rtd_file_header_encode(&older, bytes);
     write_file(bytes, size);
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_int_equal(recording->damage_offset, -1);
     assert_true(recording->process_count > 0);
     rtd_recording_close(recording);
@@ -665,7 +624,7 @@ static void many_symbols_take_several_blocks(void **state)
     (void)state;
     int err = 0;
     struct rtd_symbol_table *const symbols = rtd_symbol_table_new(&err);
-    struct rtd_recording_writer *const writer = opened(path);
+    struct rtd_recording_writer *const writer = rtd_support_open_writer(rtd_support_path);
     char name[2000];
     char module_path[64];
     size_t count = 0;
@@ -680,7 +639,7 @@ static void many_symbols_take_several_blocks(void **state)
     }
     assert_true(rtd_recording_write_symbols(writer, symbols) > 0);
     rtd_recording_writer_close(writer);
-    struct rtd_recording *const recording = reopened(path);
+    struct rtd_recording *const recording = rtd_support_open_recording(rtd_support_path);
     assert_int_equal(recording->damage_offset, -1);
     assert_int_equal(rtd_symbol_table_each(recording->symbols, 0, count_entry, &count), 0);
     assert_int_equal(count, 6000);
@@ -708,5 +667,5 @@ int main(void)
         cmocka_unit_test(a_recording_of_the_first_version_is_read),
         cmocka_unit_test(many_symbols_take_several_blocks),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, rtd_support_make_folder, rtd_support_remove_folder);
 }
