@@ -3,51 +3,38 @@
  * count_oracle.c - an independent counting preload: the truth that the estimates are judged by.
  *
  * Runs in:    the observed program of a test, alone or behind the agent
- *             (LD_PRELOAD="agent.so:count_oracle.so": the agent's calls of the real malloc end
- * here) Threads:    any; one mutex around the tables Allocates:  with mmap only Fails:      by
- * aborting: a test without a truth is no test
+ * Threads:    any; one mutex around the tables
+ * Allocates:  with mmap only
+ * Fails:      by aborting: a test without a truth is no test
  *
  * Why a second program: what checks the agent must share none of its code and none of its
  * cleverness. A hash table under one lock is slow and obviously right.
  *
- * Counts bytes asked for, exactly. A realloc is a free of the old block and an allocation of the
- * new one. A call site is the immediate return address; the agent jumps to the real function, so
- * the address is the program's in a chain too.
+ * Counts bytes asked for, exactly. A call site is the immediate return address; the agent jumps to
+ * the real function, so the address is the program's in a chain too.
  *
  * COUNT_ORACLE_OUT names the file that is written at the end (destructor, _exit, quick_exit). The
  * first process claims that name, which must not exist yet; every other one (forked, or exec'd)
  * appends its own ".PID". A program may declare count_oracle_snapshot() weak and call it at any
  * moment.
  */
+#include "oracle_family.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <link.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define EXPORT __attribute__((visibility("default")))
-#define CALLER __builtin_return_address(0)
-
 enum {
     SITE_CAPACITY = 1 << 16,
     FIRST_BLOCK_CAPACITY = 1 << 16,
-    BOOT_BYTES = 1 << 16,
-    PAGE_BYTES = 4096,
-};
-
-struct block {
-    uintptr_t address;
-    size_t size_bytes;
-    uint32_t site;
 };
 
 struct site {
@@ -58,23 +45,9 @@ struct site {
     uint64_t allocations;
 };
 
-static struct {
-    void *(*malloc)(size_t);
-    void (*free)(void *);
-    void *(*calloc)(size_t, size_t);
-    void *(*realloc)(void *, size_t);
-    void *(*memalign)(size_t, size_t);
-    int (*posix_memalign)(void **, size_t, size_t);
-    void *(*aligned_alloc)(size_t, size_t);
-    void *(*valloc)(size_t);
-    void *(*pvalloc)(size_t);
-    void (*exit)(int);
-    bool ready;
-    bool resolving;
-} real;
-
+static void (*real_exit)(int);
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct block *blocks;
+static struct oracle_block *blocks;
 static size_t block_capacity;
 static size_t block_count;
 static struct site sites[SITE_CAPACITY];
@@ -82,60 +55,11 @@ static struct site total;
 static uint64_t unknown_frees;
 static uint64_t replaced_blocks;
 static char out_path[PATH_MAX];
-/* dlsym may allocate before the real functions are known: this feeds it. Never given back. */
-static _Alignas(64) char boot_memory[BOOT_BYTES];
-static size_t boot_used;
 
-EXPORT int count_oracle_snapshot(const char *path);
-void cfree(void *address);
-void free_sized(void *address, size_t size);
-void free_aligned_sized(void *address, size_t alignment, size_t size);
-
-static void *boot_allocate(size_t size, size_t alignment)
+ORACLE_EXPORT int count_oracle_snapshot(const char *path);
+void oracle_settings(void)
 {
-    const size_t start = (boot_used + alignment - 1) & ~(alignment - 1);
-    if (size > BOOT_BYTES || start > BOOT_BYTES - size) {
-        abort();
-    }
-    boot_used = start + size;
-    return boot_memory + start;
-}
-
-static bool is_boot(const void *address)
-{
-    const uintptr_t at = (uintptr_t)address;
-    return at >= (uintptr_t)boot_memory && at < (uintptr_t)boot_memory + BOOT_BYTES;
-}
-
-static void resolve_one(void *slot, const char *name)
-{
-    /* A function pointer may not be converted from void * in ISO C; the bytes are the same. */
-    void *const symbol = dlsym(RTLD_NEXT, name);
-    memcpy(slot, &symbol, sizeof symbol);
-}
-
-/* True when the real functions can be called; false while dlsym itself is asking for memory. */
-static bool resolve(void)
-{
-    if (real.ready) {
-        return true;
-    }
-    if (real.resolving) {
-        return false;
-    }
-    real.resolving = true;
-    resolve_one(&real.malloc, "malloc");
-    resolve_one(&real.free, "free");
-    resolve_one(&real.calloc, "calloc");
-    resolve_one(&real.realloc, "realloc");
-    resolve_one(&real.memalign, "memalign");
-    resolve_one(&real.posix_memalign, "posix_memalign");
-    resolve_one(&real.aligned_alloc, "aligned_alloc");
-    resolve_one(&real.valloc, "valloc");
-    resolve_one(&real.pvalloc, "pvalloc");
-    resolve_one(&real.exit, "_exit");
-    real.ready = true;
-    return true;
+    oracle_find(&real_exit, RTLD_NEXT, "_exit");
 }
 
 static size_t hash(uintptr_t key, size_t capacity)
@@ -146,8 +70,8 @@ static size_t hash(uintptr_t key, size_t capacity)
 static void grow_blocks_locked(void)
 {
     const size_t capacity = block_capacity == 0 ? FIRST_BLOCK_CAPACITY : block_capacity * 2;
-    struct block *const fresh = mmap(NULL, capacity * sizeof *fresh, PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct oracle_block *const fresh = mmap(NULL, capacity * sizeof *fresh, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED) {
         abort();
     }
@@ -228,7 +152,7 @@ static void erase_locked(size_t hole)
     block_count--;
 }
 
-static void record_birth(void *address, size_t size, const void *caller)
+void oracle_birth(void *address, size_t size, const void *caller)
 {
     const int saved_errno = errno;
     if (address == NULL) {
@@ -247,7 +171,7 @@ static void record_birth(void *address, size_t size, const void *caller)
         block_count++;
     }
     const uint32_t site = site_index_locked(caller);
-    blocks[at] = (struct block){(uintptr_t)address, size, site};
+    blocks[at] = (struct oracle_block){(uintptr_t)address, size, site, 0};
     credit_locked(&sites[site], size);
     credit_locked(&total, size);
     pthread_mutex_unlock(&lock);
@@ -255,9 +179,9 @@ static void record_birth(void *address, size_t size, const void *caller)
 }
 
 /* Takes a block out before the real free: after it, another thread may own the address. */
-static struct block record_death(const void *address)
+struct oracle_block oracle_death(const void *address)
 {
-    struct block old = {0};
+    struct oracle_block old = {0};
     if (address == NULL) {
         return old;
     }
@@ -276,7 +200,7 @@ static struct block record_death(const void *address)
 }
 
 /* A realloc failed: the old block lives on, as if nothing had been asked. */
-static void record_survival(const struct block *old)
+void oracle_survival(const struct oracle_block *old)
 {
     if (old->address == 0) {
         return;
@@ -290,146 +214,6 @@ static void record_survival(const struct block *old)
     total.live_bytes += old->size_bytes;
     total.live_blocks++;
     pthread_mutex_unlock(&lock);
-}
-
-static void *resize(void *address, size_t size, const void *caller)
-{
-    if (!resolve() || is_boot(address)) {
-        void *const fresh = real.ready ? real.malloc(size) : boot_allocate(size, 16);
-        if (fresh != NULL && address != NULL) {
-            const size_t left = (size_t)(boot_memory + BOOT_BYTES - (char *)address);
-            memcpy(fresh, address, size < left ? size : left);
-        }
-        if (real.ready) {
-            record_birth(fresh, size, caller);
-        }
-        return fresh;
-    }
-    const struct block old = record_death(address);
-    void *const fresh = real.realloc(address, size);
-    if (fresh != NULL) {
-        record_birth(fresh, size, caller);
-    } else if (size != 0 && address != NULL) {
-        record_survival(&old);
-    }
-    return fresh;
-}
-
-EXPORT void *malloc(size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(size, 16);
-    }
-    void *const address = real.malloc(size);
-    record_birth(address, size, CALLER);
-    return address;
-}
-
-EXPORT void free(void *address)
-{
-    if (address == NULL || is_boot(address) || !resolve()) {
-        return;
-    }
-    record_death(address);
-    real.free(address);
-}
-
-EXPORT void cfree(void *address)
-{
-    free(address);
-}
-
-EXPORT void free_sized(void *address, size_t size)
-{
-    (void)size;
-    free(address);
-}
-
-EXPORT void free_aligned_sized(void *address, size_t alignment, size_t size)
-{
-    (void)alignment;
-    (void)size;
-    free(address);
-}
-
-EXPORT void *calloc(size_t count, size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(count * size, 16);
-    }
-    void *const address = real.calloc(count, size);
-    record_birth(address, count * size, CALLER);
-    return address;
-}
-
-EXPORT void *realloc(void *address, size_t size)
-{
-    return resize(address, size, CALLER);
-}
-
-EXPORT void *reallocarray(void *address, size_t count, size_t size)
-{
-    size_t bytes = 0;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return resize(address, bytes, CALLER);
-}
-
-EXPORT void *memalign(size_t alignment, size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(size, alignment);
-    }
-    void *const address = real.memalign(alignment, size);
-    record_birth(address, size, CALLER);
-    return address;
-}
-
-EXPORT void *aligned_alloc(size_t alignment, size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(size, alignment);
-    }
-    void *const address = real.aligned_alloc(alignment, size);
-    record_birth(address, size, CALLER);
-    return address;
-}
-
-EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
-{
-    if (!resolve()) {
-        *out = boot_allocate(size, alignment);
-        return 0;
-    }
-    void *address = NULL;
-    const int error = real.posix_memalign(&address, alignment, size);
-    if (error == 0) {
-        record_birth(address, size, CALLER);
-        *out = address;
-    }
-    return error;
-}
-
-EXPORT void *valloc(size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(size, PAGE_BYTES);
-    }
-    void *const address = real.valloc(size);
-    record_birth(address, size, CALLER);
-    return address;
-}
-
-EXPORT void *pvalloc(size_t size)
-{
-    if (!resolve()) {
-        return boot_allocate(size, PAGE_BYTES);
-    }
-    void *const address = real.pvalloc(size);
-    record_birth(address, size, CALLER);
-    return address;
 }
 
 static void write_all(int fd, const char *text, size_t length)
@@ -534,15 +318,15 @@ static void dump_at_end(void)
     errno = saved_errno;
 }
 
-EXPORT void _exit(int status)
+ORACLE_EXPORT void _exit(int status)
 {
     dump_at_end();
-    resolve();
-    real.exit(status);
+    oracle_resolve();
+    real_exit(status);
     __builtin_unreachable();
 }
 
-EXPORT void _Exit(int status)
+ORACLE_EXPORT void _Exit(int status)
 {
     _exit(status);
 }
@@ -580,7 +364,7 @@ static void unlock_in_child(void)
 static __attribute__((constructor)) void start(void)
 {
     const char *const path = getenv("COUNT_ORACLE_OUT");
-    resolve();
+    oracle_resolve();
     pthread_atfork(lock_before_fork, unlock_in_parent, unlock_in_child);
     if (at_quick_exit(dump_at_end) != 0) {
         abort();

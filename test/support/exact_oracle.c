@@ -13,10 +13,7 @@
  * (interning a tag gives 0 as long as it does not) and forgets all it knew when it begins: what was
  * allocated before is unknown to both. A forked child is asked anew.
  *
- * A realloc is a free of the old block, before the call, and an allocation of the new one, after
- * it; the free is taken back when the call fails. A death is counted before the real free: after
- * it, another thread may own the address. A handler of an asynchronous signal may not allocate:
- * the lock may be its own thread's.
+ * A handler of an asynchronous signal may not allocate: the lock may be its own thread's.
  *
  * EXACT_ORACLE_OUT     the file of counters: this and ".PID" (".PID.N" after the N-th exec)
  * EXACT_ORACLE_STACKS  1: a site for each stack, by libgcc's unwinder, without the frames of the
@@ -37,32 +34,12 @@
 #include <unistd.h>
 #include <unwind.h>
 
-#define EXPORT   __attribute__((visibility("default")))
 #define TLS      __thread __attribute__((tls_model("initial-exec")))
-#define NO_BLOCK ((struct exact_block){0})
+#define NO_BLOCK ((struct oracle_block){0})
 
-enum { BOOT_BYTES = 1 << 16, PAGE_BYTES = 4096, EXEC_MAX = 1000 };
+enum { PAGE_BYTES = 4096, EXEC_MAX = 1000 };
 
 const char *gnu_get_libc_version(void);
-void *memalign(size_t alignment, size_t size);
-void *pvalloc(size_t size);
-void cfree(void *address);
-void free_sized(void *address, size_t size);
-void free_aligned_sized(void *address, size_t alignment, size_t size);
-
-static struct {
-    void *(*malloc)(size_t);
-    void (*free)(void *);
-    void *(*calloc)(size_t, size_t);
-    void *(*realloc)(void *, size_t);
-    void *(*memalign)(size_t, size_t);
-    int (*posix_memalign)(void **, size_t, size_t);
-    void *(*aligned_alloc)(size_t, size_t);
-    void *(*valloc)(size_t);
-    void *(*pvalloc)(size_t);
-    bool ready;
-    bool resolving;
-} real;
 
 struct range {
     uintptr_t start, end;
@@ -78,31 +55,6 @@ static char out_name[PATH_MAX - 32];
 static uint32_t *begun;
 static TLS uint64_t last_serial;
 static uintptr_t pcs[EXACT_FRAME_MAX];
-/* dlsym may allocate before the real functions are known: this feeds it. Never given back. */
-static _Alignas(64) char boot_memory[BOOT_BYTES];
-static size_t boot_used;
-
-static void *boot_allocate(size_t size, size_t alignment)
-{
-    const size_t start = (boot_used + alignment - 1) & ~(alignment - 1);
-    if (size > BOOT_BYTES || start > BOOT_BYTES - size)
-        abort();
-    boot_used = start + size;
-    return boot_memory + start;
-}
-
-static bool is_boot(const void *address)
-{
-    const uintptr_t at = (uintptr_t)address;
-    return at >= (uintptr_t)boot_memory && at < (uintptr_t)boot_memory + BOOT_BYTES;
-}
-
-static void resolve_one(void *slot, void *handle, const char *name)
-{
-    /* A function pointer may not be converted from void * in ISO C; the bytes are the same. */
-    void *const symbol = dlsym(handle, name);
-    memcpy(slot, &symbol, sizeof symbol);
-}
 
 static struct range range_of(uintptr_t address)
 {
@@ -112,7 +64,7 @@ static struct range range_of(uintptr_t address)
     return (struct range){(uintptr_t)object.dlfo_map_start, (uintptr_t)object.dlfo_map_end};
 }
 
-static void read_settings(void)
+void oracle_settings(void)
 {
     const char *const name = getenv("EXACT_ORACLE_OUT");
     const char *const stacks = getenv("EXACT_ORACLE_STACKS");
@@ -120,34 +72,14 @@ static void read_settings(void)
     snprintf(out_name, sizeof out_name, "%s", name != NULL ? name : "");
     takes_stacks = stacks != NULL && stacks[0] == '1';
     counts_natively = native != NULL && native[0] == '1';
-    resolve_one(&tag_intern, RTLD_DEFAULT, "riptide_tag_intern");
+    oracle_find(&tag_intern, RTLD_DEFAULT, "riptide_tag_intern");
     uintptr_t agent = 0;
     memcpy(&agent, &tag_intern, sizeof agent);
     hidden[0] = range_of(agent);
-    hidden[1] = range_of((uintptr_t)boot_memory);
+    hidden[1] = range_of((uintptr_t)&lock);
     begun = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (begun == MAP_FAILED || madvise(begun, PAGE_BYTES, MADV_WIPEONFORK) != 0)
         abort();
-}
-
-/* True when the real functions can be called; false while dlsym itself is asking for memory. */
-static bool resolve(void)
-{
-    if (real.ready || real.resolving)
-        return real.ready;
-    real.resolving = true;
-    resolve_one(&real.malloc, RTLD_NEXT, "malloc");
-    resolve_one(&real.free, RTLD_NEXT, "free");
-    resolve_one(&real.calloc, RTLD_NEXT, "calloc");
-    resolve_one(&real.realloc, RTLD_NEXT, "realloc");
-    resolve_one(&real.memalign, RTLD_NEXT, "memalign");
-    resolve_one(&real.posix_memalign, RTLD_NEXT, "posix_memalign");
-    resolve_one(&real.aligned_alloc, RTLD_NEXT, "aligned_alloc");
-    resolve_one(&real.valloc, RTLD_NEXT, "valloc");
-    resolve_one(&real.pvalloc, RTLD_NEXT, "pvalloc");
-    read_settings();
-    real.ready = true;
-    return true;
 }
 
 /* ---- counting ---- */
@@ -218,8 +150,9 @@ static _Unwind_Reason_Code collect(struct _Unwind_Context *context, void *argume
     return _URC_NO_REASON;
 }
 
-static void record_birth(void *address, size_t size)
+void oracle_birth(void *address, size_t size, const void *caller)
 {
+    (void)caller;
     const int saved_errno = errno;
     struct collection stack = {0};
     if (address == NULL)
@@ -228,18 +161,18 @@ static void record_birth(void *address, size_t size)
     if (is_counting_locked()) {
         if (takes_stacks)
             _Unwind_Backtrace(collect, &stack);
-        const struct exact_block block = {(uintptr_t)address, size,
-                                          exact_table_site(pcs, stack.depth), 0};
+        const struct oracle_block block = {(uintptr_t)address, size,
+                                           exact_table_site(pcs, stack.depth), 0};
         last_serial = exact_table_birth(&block);
     }
     pthread_mutex_unlock(&lock);
     errno = saved_errno;
 }
 
-static struct exact_block record_death(const void *address)
+struct oracle_block oracle_death(const void *address)
 {
     const int saved_errno = errno;
-    struct exact_block old = NO_BLOCK;
+    struct oracle_block old = NO_BLOCK;
     if (address == NULL)
         return old;
     pthread_mutex_lock(&lock);
@@ -250,7 +183,7 @@ static struct exact_block record_death(const void *address)
     return old;
 }
 
-static void record_survival(const struct exact_block *old)
+void oracle_survival(const struct oracle_block *old)
 {
     pthread_mutex_lock(&lock);
     if (is_counting_locked())
@@ -258,157 +191,14 @@ static void record_survival(const struct exact_block *old)
     pthread_mutex_unlock(&lock);
 }
 
-/* ---- the malloc family ---- */
-
-static void *move_from_boot(void *address, size_t size)
-{
-    void *const fresh = real.ready ? real.malloc(size) : boot_allocate(size, 16);
-    if (fresh != NULL && address != NULL) {
-        const size_t left = (size_t)(boot_memory + BOOT_BYTES - (char *)address);
-        memcpy(fresh, address, size < left ? size : left);
-    }
-    if (real.ready)
-        record_birth(fresh, size);
-    return fresh;
-}
-
-static void *resize(void *address, size_t size)
-{
-    if (!resolve() || is_boot(address))
-        return move_from_boot(address, size);
-    const struct exact_block old = record_death(address);
-    void *const fresh = real.realloc(address, size);
-    if (fresh != NULL)
-        record_birth(fresh, size);
-    else if (size != 0 && address != NULL)
-        record_survival(&old);
-    return fresh;
-}
-
-EXPORT void *realloc(void *address, size_t size)
-{
-    return resize(address, size);
-}
-
-EXPORT void *reallocarray(void *address, size_t count, size_t size)
-{
-    size_t bytes = 0;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return resize(address, bytes);
-}
-
-EXPORT void *malloc(size_t size)
-{
-    if (!resolve())
-        return boot_allocate(size, 16);
-    void *const address = real.malloc(size);
-    record_birth(address, size);
-    return address;
-}
-
-/* Not the public free(), which is the agent's: it would count twice. */
-static void release(void *address)
-{
-    if (address == NULL || is_boot(address) || !resolve())
-        return;
-    record_death(address);
-    real.free(address);
-}
-
-EXPORT void free(void *address)
-{
-    release(address);
-}
-
-EXPORT void cfree(void *address)
-{
-    release(address);
-}
-
-EXPORT void free_sized(void *address, size_t size)
-{
-    (void)size;
-    release(address);
-}
-
-EXPORT void free_aligned_sized(void *address, size_t alignment, size_t size)
-{
-    (void)alignment;
-    (void)size;
-    release(address);
-}
-
-EXPORT void *calloc(size_t count, size_t size)
-{
-    if (!resolve())
-        return boot_allocate(count * size, 16);
-    void *const address = real.calloc(count, size);
-    record_birth(address, count * size);
-    return address;
-}
-
-EXPORT void *memalign(size_t alignment, size_t size)
-{
-    if (!resolve())
-        return boot_allocate(size, alignment);
-    void *const address = real.memalign(alignment, size);
-    record_birth(address, size);
-    return address;
-}
-
-EXPORT void *aligned_alloc(size_t alignment, size_t size)
-{
-    if (!resolve())
-        return boot_allocate(size, alignment);
-    void *const address = real.aligned_alloc(alignment, size);
-    record_birth(address, size);
-    return address;
-}
-
-EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
-{
-    void *address = NULL;
-    if (!resolve()) {
-        *out = boot_allocate(size, alignment);
-        return 0;
-    }
-    const int error = real.posix_memalign(&address, alignment, size);
-    if (error == 0) {
-        record_birth(address, size);
-        *out = address;
-    }
-    return error;
-}
-
-EXPORT void *valloc(size_t size)
-{
-    if (!resolve())
-        return boot_allocate(size, PAGE_BYTES);
-    void *const address = real.valloc(size);
-    record_birth(address, size);
-    return address;
-}
-
-EXPORT void *pvalloc(size_t size)
-{
-    if (!resolve())
-        return boot_allocate(size, PAGE_BYTES);
-    void *const address = real.pvalloc(size);
-    record_birth(address, size);
-    return address;
-}
-
 /*
  * The agent knows glibc's allocator by this name in the object that it calls: the blocks are
  * glibc's, and it shall treat them so.
  */
-EXPORT const char *gnu_get_libc_version(void)
+ORACLE_EXPORT const char *gnu_get_libc_version(void)
 {
     const char *(*next)(void) = NULL;
-    resolve_one(&next, RTLD_NEXT, "gnu_get_libc_version");
+    oracle_find(&next, RTLD_NEXT, "gnu_get_libc_version");
     return next();
 }
 
@@ -426,6 +216,6 @@ static void unlock_after_fork(void)
 
 static __attribute__((constructor)) void start(void)
 {
-    resolve();
+    oracle_resolve();
     pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
 }

@@ -14,6 +14,8 @@
 #ifndef EXACT_ORACLE_H
 #define EXACT_ORACLE_H
 
+#include "oracle_family.h"
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -73,14 +75,6 @@ struct exact_file {
 static_assert(sizeof(struct exact_site) == 128, "the reader in Python knows it so");
 static_assert(offsetof(struct exact_file, sites) == EXACT_HEADER_BYTES, "the same");
 
-/* A live block. */
-struct exact_block {
-    uintptr_t address; /* 0 = no block */
-    size_t size_bytes;
-    uint32_t site;
-    uint64_t serial; /* which of all births it was */
-};
-
 /* Forgets everything and counts into this file, which is all zero. */
 void exact_table_reset(struct exact_file *file);
 
@@ -88,15 +82,15 @@ void exact_table_reset(struct exact_file *file);
 uint32_t exact_table_site(const uintptr_t *pcs, size_t depth);
 
 /* Counts a block that was born; returns its serial. */
-uint64_t exact_table_birth(const struct exact_block *block);
+uint64_t exact_table_birth(const struct oracle_block *block);
 
 /*
  * Takes a block out and counts its end; last_serial: the calling thread's last birth. An address
  * that holds no block is counted as unknown and gives a block with address 0.
  */
-struct exact_block exact_table_death(uintptr_t address, uint64_t last_serial);
+struct oracle_block exact_table_death(uintptr_t address, uint64_t last_serial);
 
 /* Takes a death back: a realloc() failed, and the old block lives on. */
-void exact_table_revive(const struct exact_block *block, uint64_t last_serial);
+void exact_table_revive(const struct oracle_block *block, uint64_t last_serial);
 
 #endif

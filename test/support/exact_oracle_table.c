@@ -16,7 +16,7 @@
 enum { FIRST_BLOCK_CAPACITY = 1 << 16, LARGE_BYTES = 1 << 20 };
 
 static struct exact_file *file;
-static struct exact_block *blocks;
+static struct oracle_block *blocks;
 static size_t block_capacity;
 static size_t block_count;
 static uint64_t last_serial_given;
@@ -49,7 +49,7 @@ static size_t find(uintptr_t address)
 
 static void grow(void)
 {
-    struct exact_block *const old = blocks;
+    struct oracle_block *const old = blocks;
     const size_t old_capacity = block_capacity;
     block_capacity = old_capacity == 0 ? FIRST_BLOCK_CAPACITY : old_capacity * 2;
     blocks = mmap(NULL, block_capacity * sizeof *blocks, PROT_READ | PROT_WRITE,
@@ -160,7 +160,7 @@ static void count_death(struct exact_figures *figures, size_t size, bool is_temp
     figures->temporary += is_temporary;
 }
 
-uint64_t exact_table_birth(const struct exact_block *block)
+uint64_t exact_table_birth(const struct oracle_block *block)
 {
     if (2 * (block_count + 1) > block_capacity)
         grow();
@@ -188,14 +188,14 @@ uint64_t exact_table_birth(const struct exact_block *block)
     return last_serial_given;
 }
 
-struct exact_block exact_table_death(uintptr_t address, uint64_t last_serial)
+struct oracle_block exact_table_death(uintptr_t address, uint64_t last_serial)
 {
     const size_t at = block_capacity == 0 ? 0 : find(address);
     if (block_capacity == 0 || blocks[at].address == 0) {
         file->header.unknown_frees++;
-        return (struct exact_block){0};
+        return (struct oracle_block){0};
     }
-    const struct exact_block old = blocks[at];
+    const struct oracle_block old = blocks[at];
     struct exact_site *const site = &file->sites[old.site];
     keep_peak(site);
     count_death(&site->figures, old.size_bytes, old.serial == last_serial);
@@ -204,7 +204,7 @@ struct exact_block exact_table_death(uintptr_t address, uint64_t last_serial)
     return old;
 }
 
-void exact_table_revive(const struct exact_block *block, uint64_t last_serial)
+void exact_table_revive(const struct oracle_block *block, uint64_t last_serial)
 {
     if (block->address == 0) {
         file->header.unknown_frees--;
