@@ -74,8 +74,9 @@ static __attribute__((noinline)) void measure(void)
         const double wall_before_ns = now_ns(CLOCK_MONOTONIC);
         run_pairs(PAIRS_A_BATCH);
         wall_ns = now_ns(CLOCK_MONOTONIC);
-        run.cpu_ns[run.batches] = (now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before_ns) / PAIRS_A_BATCH;
-        run.wall_ns[run.batches++] = (wall_ns - wall_before_ns) / PAIRS_A_BATCH;
+        run.cpu_ns[run.batches] =
+            (now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before_ns) / (double)PAIRS_A_BATCH;
+        run.wall_ns[run.batches++] = (wall_ns - wall_before_ns) / (double)PAIRS_A_BATCH;
     }
 }
 

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < BATCHES; i++) {
         const double start_ns = now_ns();
         run_pairs(PAIRS_A_BATCH);
-        batch_ns[i] = (now_ns() - start_ns) / PAIRS_A_BATCH;
+        batch_ns[i] = (now_ns() - start_ns) / (double)PAIRS_A_BATCH;
     }
     qsort(batch_ns, BATCHES, sizeof batch_ns[0], compare);
     printf("%.3f ns per pair\n", batch_ns[BATCHES / 2]);

@@ -56,7 +56,7 @@ static __attribute__((noinline)) unsigned leaf(unsigned depth)
             CAPTURE(frame);
             sum ^= rtd_shape_site(ledger, &rtd_thread_state, &frame);
         }
-        const double ns = (now_ns() - start) / LOOKUPS;
+        const double ns = (now_ns() - start) / (double)LOOKUPS;
         if (best_ns == 0 || ns < best_ns)
             best_ns = ns;
     }

@@ -64,7 +64,7 @@ static void measure(struct rtd_unwind_frame start, struct result *result)
             sink += rtd_unwind_walk(start, bounds, pcs, MAX_FRAMES, &result->end);
         }
         result->walk_ns_per_frame =
-            best(result->walk_ns_per_frame, (now_ns() - before) / WALKS / result->frames);
+            best(result->walk_ns_per_frame, (now_ns() - before) / (double)WALKS / result->frames);
     }
     for (unsigned round = 0; round < ROUNDS; round++) {
         unsigned count = 0;

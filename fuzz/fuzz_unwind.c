@@ -13,10 +13,10 @@
  * Stacks: rules are planted for made-up addresses, and a walk over random words is compared with a
  * plain one that knows nothing of caches, packed words or lazy registers.
  */
+#include "fuzz_rules.h"
 #include "unwind/unwind.h"
 #include "unwind/unwind_cache.h"
 #include "unwind/unwind_cfi.h"
-#include "fuzz_rules.h"
 
 #include <search.h>
 #include <stdatomic.h>

@@ -13,8 +13,8 @@
 #include <sys/mman.h>
 #include <unwind.h>
 
-#include "unwind/unwind_stack.h"
 #include "ledger/ledger_exact_writer.h"
+#include "unwind/unwind_stack.h"
 
 enum { FRAMES_MAX = 512 };
 

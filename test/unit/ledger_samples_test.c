@@ -114,11 +114,11 @@ static void thinning_keeps_the_expected_sum_of_weights(void **state)
         assert_int_equal(atomic_load(&ledger->header.live_bytes), after);
         assert_int_equal(loss(ledger, RTD_LOSS_SAMPLES_THINNED), CROWD - count);
         const double error = (double)after / (double)before - 1.0;
-        mean += error / SEEDS;
+        mean += error / (double)SEEDS;
         square += error * error;
     }
     /* Fixed seeds: this holds always or never, and one time in 10,000 for a right table. */
-    assert_true(mean * mean * SEEDS * SEEDS < 16.0 * square);
+    assert_true(mean * mean * (double)(SEEDS * SEEDS) < 16.0 * square);
     assert_true(fabs(mean) < 0.003);
 }
 
