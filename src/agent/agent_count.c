@@ -50,6 +50,11 @@ void rtd_count_share(struct rtd_ledger *ledger)
                           hand_in_limit(&ledger->header, peak > 0 ? (uint64_t)peak : 0), RELAXED);
 }
 
+static int64_t limit_of(const struct rtd_exact_header *header)
+{
+    return (int64_t)atomic_load_explicit(&header->hand_in_bytes, RELAXED);
+}
+
 /* Before the epoch: a counter that is saved under it must not be older than the peak. */
 static void begin_epoch(struct rtd_ledger *ledger, uint64_t peak_bytes)
 {
@@ -61,20 +66,30 @@ static void begin_epoch(struct rtd_ledger *ledger, uint64_t peak_bytes)
     atomic_fetch_add_explicit(&header->peak_epoch, 1, RELAXED);
 }
 
+/*
+ * Only adds, so that a signal handler that hands in between two of them, or another thread of the
+ * shared block, leaves the sum of what is handed in and what is not as it is.
+ */
 void rtd_count_hand_in(struct rtd_exact_thread *own)
 {
     struct rtd_ledger *const ledger = rtd_agent.ledger;
     struct rtd_exact_header *const header = &rtd_exact_of(ledger)->header;
-    /* Exchanged and not stored: several threads share the shared block's. */
-    const int64_t change = atomic_exchange_explicit(&own->net, 0, RELAXED);
+    const int64_t least = atomic_load_explicit(&own->least, RELAXED);
+    const int64_t change = atomic_load_explicit(&own->net, RELAXED) - least / 2;
+    atomic_fetch_sub_explicit(&own->net, change, RELAXED);
     const int64_t total = atomic_fetch_add_explicit(&header->live_bytes, change, RELAXED) + change;
     int64_t peak = atomic_load_explicit(&header->peak_bytes, RELAXED);
     while (total > peak)
         if (atomic_compare_exchange_weak_explicit(&header->peak_bytes, &peak, total, RELAXED,
                                                   RELAXED)) {
             begin_epoch(ledger, (uint64_t)total);
-            return;
+            break;
         }
+    if (own != &rtd_exact_of(ledger)->threads[RTD_EXACT_SHARED_BLOCK]) {
+        const int64_t wanted = -2 * limit_of(header);
+        atomic_fetch_add_explicit(&own->net, (wanted - least) / 2, RELAXED);
+        atomic_fetch_add_explicit(&own->least, wanted - least, RELAXED);
+    }
 }
 
 static void save_peak(struct rtd_exact_counter *counter)
@@ -122,12 +137,17 @@ static void count_large(const struct rtd_thread_state *state, uint32_t site, uin
         atomic_fetch_add_explicit(&lifetime_of(state, site)->large, 1, RELAXED);
 }
 
-void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units)
+void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units,
+                   bool is_shared)
 {
     const unsigned bucket = 32u - (unsigned)__builtin_clz(age_units);
     const unsigned last = RTD_LIFETIME_BUCKETS - 1;
-    _Atomic uint32_t *const deaths = lifetime_of(state, site)->deaths;
-    atomic_fetch_add_explicit(&deaths[(bucket < last ? bucket : last) - 1], 1, RELAXED);
+    _Atomic uint32_t *const deaths =
+        &lifetime_of(state, site)->deaths[(bucket < last ? bucket : last) - 1];
+    if (is_shared)
+        atomic_fetch_add_explicit(deaths, 1, RELAXED);
+    else
+        __asm__("addl $1, %0" : "+m"(*deaths) : : "cc");
 }
 
 static void add(_Atomic uint64_t *counter, uint64_t n, bool is_shared)
@@ -140,7 +160,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n, bool is_shared)
 
 static struct rtd_exact_counter *prepare(const struct rtd_thread_state *state, uint32_t site)
 {
-    struct rtd_exact_counter *const counter = &state->counters[site];
+    struct rtd_exact_counter *const counter = rtd_count_of(state, site);
     if (!rtd_count_is_saved(rtd_exact_of(rtd_agent.ledger), counter))
         save_peak(counter);
     return counter;
@@ -148,14 +168,17 @@ static struct rtd_exact_counter *prepare(const struct rtd_thread_state *state, u
 
 static void change_net(const struct rtd_thread_state *state, int64_t bytes, bool is_shared)
 {
-    const int64_t limit = rtd_count_limit(rtd_exact_of(rtd_agent.ledger));
-    if (is_shared)
-        atomic_fetch_add_explicit(&state->own->net, bytes, RELAXED);
-    else
-        rtd_count_change(state->own, bytes);
-    const int64_t pending = atomic_load_explicit(&state->own->net, RELAXED);
+    struct rtd_exact_thread *const own = state->own;
+    if (!is_shared) {
+        if (bytes < 0 ? rtd_count_shrink(own, (uint64_t)-bytes)
+                      : rtd_count_grow(own, (uint64_t)bytes))
+            rtd_count_hand_in(own);
+        return;
+    }
+    const int64_t limit = limit_of(&rtd_exact_of(rtd_agent.ledger)->header);
+    const int64_t pending = atomic_fetch_add_explicit(&own->net, bytes, RELAXED) + bytes;
     if (pending > limit || pending < -limit)
-        rtd_count_hand_in(state->own);
+        rtd_count_hand_in(own);
 }
 
 void rtd_count_birth(const struct rtd_thread_state *state, uint32_t site, uint64_t size,

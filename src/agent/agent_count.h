@@ -27,18 +27,33 @@ void rtd_count_share(struct rtd_ledger *ledger);
 /* Adds the pending change of a block to the total, and sees whether that is a new peak. */
 void rtd_count_hand_in(struct rtd_exact_thread *own);
 
-/* A death of a block of at least one RTD_LIFETIME_UNIT_MS. */
-void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units);
+/* A death of a block of at least one RTD_LIFETIME_UNIT_MS. is_shared: see rtd_count_birth(). */
+void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units,
+                   bool is_shared);
 
 static inline void rtd_count_add(_Atomic uint64_t *counter, uint64_t n)
 {
     __asm__("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
 }
 
-/* Changes what the thread has not handed in. */
-static inline void rtd_count_change(struct rtd_exact_thread *own, int64_t bytes)
+/* Changes what the thread has not handed in; true when that is to be done, because it grew. */
+static inline bool rtd_count_grow(struct rtd_exact_thread *own, uint64_t bytes)
 {
-    __asm__("addq %1, %0" : "+m"(own->net) : "er"(bytes) : "cc");
+    bool is_above;
+    __asm__("addq %2, %0" : "+m"(own->net), "=@ccg"(is_above) : "er"(bytes) : "cc");
+    return is_above;
+}
+
+/* The same when it shrinks. */
+static inline bool rtd_count_shrink(struct rtd_exact_thread *own, uint64_t bytes)
+{
+    bool is_below;
+    __asm__("subq %1, %0" : "+m"(own->net) : "er"(bytes) : "cc");
+    __asm__("cmpq %2, %1"
+            : "=@ccl"(is_below)
+            : "m"(own->net), "r"(atomic_load_explicit(&own->least, memory_order_relaxed))
+            : "cc");
+    return is_below;
 }
 
 /* For rare counters of a thread: right for the shared block too. */
@@ -47,18 +62,35 @@ static inline void rtd_count_event(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* A load and a comparison, which a compiler makes two instructions of when the load is atomic. */
+static inline bool rtd_count_is_equal(const _Atomic uint32_t *word, uint32_t value)
+{
+    bool is_equal;
+    __asm__("cmpl %2, %1" : "=@cce"(is_equal) : "m"(*word), "r"(value) : "cc");
+    return is_equal;
+}
+
 /* Whether a counter has kept what it was at the last peak; if not, it must before it changes. */
 static inline bool rtd_count_is_saved(const struct rtd_exact *exact,
                                       const struct rtd_exact_counter *counter)
 {
-    return atomic_load_explicit(&counter->peak_epoch, memory_order_relaxed) ==
-           atomic_load_explicit(&exact->header.peak_epoch, memory_order_relaxed);
+    return rtd_count_is_equal(&counter->peak_epoch, atomic_load_explicit(&exact->header.peak_epoch,
+                                                                         memory_order_relaxed));
 }
 
-/* What a thread may keep to itself. */
-static inline int64_t rtd_count_limit(const struct rtd_exact *exact)
+/* Whether the site has not seen a size like this, which is below 4 GiB. */
+static inline bool rtd_count_is_largest(const struct rtd_exact_counter *counter, uint64_t size)
 {
-    return (int64_t)atomic_load_explicit(&exact->header.hand_in_bytes, memory_order_relaxed);
+    bool is_above;
+    __asm__("cmpl %k2, %1" : "=@ccb"(is_above) : "m"(counter->max_size), "r"(size) : "cc");
+    return is_above;
+}
+
+/* What the thread did at this site, wherever it counts. */
+static inline struct rtd_exact_counter *rtd_count_of(const struct rtd_thread_state *state,
+                                                     uint32_t site)
+{
+    return &rtd_exact_of(rtd_agent.ledger)->counters[state->block][site];
 }
 
 /* An allocation or a free of any kind. is_shared: the thread has no counters of its own. */

@@ -26,6 +26,8 @@
 
 enum { HAND_IN_FIRST_BYTES = 1024 };
 
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
 #define RARE   __attribute__((noinline, cold))
 #define INLINE static inline __attribute__((always_inline))
 
@@ -62,10 +64,11 @@ static RARE bool set_up_thread(struct rtd_thread_state *state)
     const uint32_t block = rtd_thread_claim(ledger, tid, tid);
     const bool has_own = block < RTD_THREAD_COUNT;
     state->block = has_own ? block : RTD_EXACT_SHARED_BLOCK;
-    state->counters = exact->counters[state->block];
+    state->counters = has_own ? exact->counters[block] : NULL;
     state->own = &exact->threads[state->block];
     state->guard = 0;
     state->last = 0;
+    state->stack_span = 0;
     state->stack_high = 0;
     state->ready = has_own ? ready_now() : ~ready_now();
     rtd_count_share(ledger);
@@ -79,24 +82,25 @@ bool rtd_exact_may_record(struct rtd_thread_state *state)
     return is_set_up(state) || is_sharing(state) || set_up_thread(state);
 }
 
-INLINE uint64_t clock_ms(void)
+static uint32_t clock_ms(void)
 {
-    return atomic_load_explicit(&rtd_agent.ledger->header.clock_ms, memory_order_relaxed);
+    return (uint32_t)LOAD(rtd_agent.ledger->header.clock_ms);
 }
 
-INLINE uint32_t units_of(uint64_t ms)
+static uint32_t units_now(void)
 {
-    return (uint32_t)(ms / RTD_LIFETIME_UNIT_MS) & (uint32_t)RTD_SHADOW_BIRTH_MASK;
+    return (uint32_t)(LOAD(rtd_agent.ledger->header.shadow_birth) >> RTD_SHADOW_BIRTH_SHIFT &
+                      RTD_SHADOW_BIRTH_MASK);
 }
 
-INLINE int64_t load_net(const struct rtd_exact_thread *own)
+/* The counter of a site that is given as it stands in a shadow word. */
+INLINE struct rtd_exact_counter *counter_in(struct rtd_exact_counter *counters, uint64_t site)
 {
-    return atomic_load_explicit(&own->net, memory_order_relaxed);
+    void *const at = (char *)counters + site * (sizeof *counters >> RTD_SHADOW_SITE_SHIFT);
+    return at;
 }
 
 /* ---- births ---- */
-
-/* base: the frame address of the function that the hook led to; above it stands the program's. */
 
 /* The first block of a region. NULL: no leaf is left, and the block is counted as untracked. */
 static RARE _Atomic uint64_t *claim_word(const struct rtd_thread_state *state, uintptr_t p,
@@ -121,82 +125,94 @@ static RARE void count_missed_free(const struct rtd_thread_state *state, uintptr
     rtd_count_death(state, old.site, old.size, is_sharing(state));
 }
 
-/* Every birth that is not plain: see plain_birth(). */
-static __attribute__((noinline)) void *any_birth_at(void *block, size_t size, uintptr_t pc,
-                                                    uintptr_t sp, uintptr_t fp)
+/* Every birth that is not plain: see birth(). site: RTD_NONE = of a time when nothing was recorded.
+ * Returns the block. */
+static __attribute__((noinline)) void *record_birth(void *block, size_t size, uint32_t site)
 {
     struct rtd_thread_state *const state = &rtd_thread_state;
-    const struct rtd_unwind_frame frame = {.pc = pc, .sp = sp, .fp = fp};
     const uintptr_t p = (uintptr_t)block;
-    if (block == NULL || !rtd_exact_may_record(state))
+    if (block == NULL || site == RTD_NONE || !rtd_exact_may_record(state)) {
+        /* In a child without a ledger: the stacks that the parent knew are not looked for. */
+        state->stack_span = 0;
         return block;
-    const uint64_t now_ms = clock_ms();
-    const uint32_t site = rtd_shape_site(rtd_agent.ledger, state, &frame);
+    }
     _Atomic uint64_t *word = rtd_shadow_word(p);
 
     /* First: the peak must not hold two blocks at one address. */
     if (word != NULL && atomic_load_explicit(word, memory_order_relaxed) != 0)
         count_missed_free(state, p);
     rtd_count_birth(state, site, size, is_sharing(state));
-    atomic_store_explicit(&state->counters[site].last_ms, (uint32_t)now_ms, memory_order_relaxed);
+    atomic_store_explicit(&rtd_count_of(state, site)->last_ms, clock_ms(), memory_order_relaxed);
     state->last = p;
     if (word == NULL) {
         word = claim_word(state, p, site, size);
         if (word == NULL)
             return block;
     }
-    const struct rtd_shadow_block value = {size, site, units_of(now_ms)};
+    const struct rtd_shadow_block value = {size, site, units_now()};
     rtd_shadow_set(word, p, &value);
     return block;
 }
 
-/* By value: the compiler makes it a jump, after which the frame of the caller is no more. */
-INLINE void *any_birth(void *block, size_t size, const uintptr_t *base)
+static RARE void *hand_in(void *block)
 {
-    const struct rtd_unwind_frame frame = RTD_FRAME_ABOVE(base);
-    return any_birth_at(block, size, frame.pc, frame.sp, frame.fp);
+    rtd_count_hand_in(rtd_thread_state.own);
+    return block;
 }
 
 /*
- * The same for the many births of which nothing is to be said but that they happened: a thread that
- * is set up, a known stack, a place in the shadow that is free, a size below 1 KiB that the site
- * has seen the like of, no peak since the site's last change, and not much pending. It asks for all
- * of it first and then only counts, so that it makes no call and needs few registers.
+ * The same for the many births of which nothing is to be said but that they happened: a place in
+ * the shadow that is free, a size below 1 KiB that the site has seen the like of, and no peak since
+ * the site's last change. It asks for all of it first and then only counts, so that it makes no
+ * call and needs few registers. site: as rtd_shape_find_site() found it.
  */
-INLINE bool plain_birth(uintptr_t p, size_t size, const uintptr_t *base)
+INLINE void *birth(void *block, size_t size, uint32_t site)
 {
     struct rtd_thread_state *const state = &rtd_thread_state;
-    const struct rtd_unwind_frame frame = RTD_FRAME_ABOVE(base);
-    uint32_t site;
-    if (!is_set_up(state) || !rtd_shape_find_site(state, &frame, &site))
-        return false;
-    const struct rtd_exact *const exact = rtd_exact_of(rtd_agent.ledger);
-    struct rtd_exact_counter *const counter = &state->counters[site];
-    struct rtd_exact_thread *const own = state->own;
+    struct rtd_ledger *const ledger = rtd_agent.ledger;
+    struct rtd_exact_counter *const counter = counter_in(state->counters, site);
+    const uintptr_t p = (uintptr_t)block;
     const uintptr_t leaf = rtd_shadow_leaf(p);
-    const int64_t net = load_net(own) + (int64_t)size;
-    if (RTD_UNLIKELY(leaf == 0 || size >= RTD_COUNT_LARGE_BYTES || net > rtd_count_limit(exact) ||
-                     size > atomic_load_explicit(&counter->max_size, memory_order_relaxed) ||
-                     !rtd_count_is_saved(exact, counter)))
-        return false;
-    _Atomic uint64_t *const word = rtd_shadow_word_in(leaf, p);
-    if (RTD_UNLIKELY(atomic_load_explicit(word, memory_order_relaxed) != 0))
-        return false;
-    const uint64_t now_ms = clock_ms();
+    uint64_t word = size;
+    _Atomic uint64_t *const place = (_Atomic uint64_t *)leaf + rtd_shadow_index(p, &word);
+    if (RTD_UNLIKELY(leaf == 0 || size >= RTD_COUNT_LARGE_BYTES || !rtd_shadow_is_free(place) ||
+                     rtd_count_is_largest(counter, size) ||
+                     !rtd_count_is_saved(rtd_exact_of(ledger), counter)))
+        return record_birth(block, size, site >> RTD_SHADOW_SITE_SHIFT);
     rtd_count_add(&counter->allocations, 1);
     rtd_count_add(&counter->allocated_bytes, size);
-    atomic_store_explicit(&counter->last_ms, (uint32_t)now_ms, memory_order_relaxed);
-    rtd_count_change(own, (int64_t)size);
+    atomic_store_explicit(&counter->last_ms, (uint32_t)LOAD(ledger->header.clock_ms),
+                          memory_order_relaxed);
     state->last = p;
-    rtd_shadow_set_small(word, p, size, site, units_of(now_ms));
-    return true;
+    word = word << RTD_SHADOW_HALF_SHIFT | site | LOAD(ledger->header.shadow_birth);
+    atomic_store_explicit(place, word, memory_order_relaxed);
+    if (RTD_UNLIKELY(rtd_count_grow(state->own, size)))
+        return hand_in(block);
+    return block;
 }
 
-INLINE void *birth(void *block, size_t size, const uintptr_t *base)
+/* Where a call comes from that the hot path does not know; RTD_NONE when nothing is recorded. */
+static __attribute__((noinline)) uint32_t any_site(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-    if (RTD_LIKELY(plain_birth((uintptr_t)block, size, base)))
-        return block;
-    return any_birth(block, size, base);
+    struct rtd_thread_state *const state = &rtd_thread_state;
+    const struct rtd_unwind_frame frame = {.pc = pc, .sp = sp, .fp = fp};
+    if (!rtd_exact_may_record(state))
+        return RTD_NONE;
+    return rtd_shape_site(rtd_agent.ledger, state, &frame);
+}
+
+/* base: the frame address of the function that the hook led to; above it stands the program's. */
+INLINE void *any_birth(void *block, size_t size, const uintptr_t *base)
+{
+    const struct rtd_unwind_frame frame = RTD_FRAME_ABOVE(base);
+    return record_birth(block, size, any_site(frame.pc, frame.sp, frame.fp));
+}
+
+/* Whether the hot path knows where a call comes from. *site: as in a shadow word. */
+INLINE bool find_site(const uintptr_t *base, uint32_t *site)
+{
+    const struct rtd_unwind_frame frame = RTD_FRAME_ABOVE(base);
+    return RTD_LIKELY(rtd_shape_find_site(&rtd_thread_state, &frame, site));
 }
 
 /* ---- deaths ---- */
@@ -204,17 +220,17 @@ INLINE void *birth(void *block, size_t size, const uintptr_t *base)
 static void record_death(struct rtd_thread_state *state, uintptr_t p,
                          const struct rtd_shadow_block *block)
 {
-    const uint32_t now = units_of(clock_ms());
+    const uint32_t now = units_now();
     const bool is_shared = is_sharing(state);
 
     rtd_count_death(state, block->site, block->size, is_shared);
     if (state->last == p) {
         state->last = 0;
-        rtd_count_temporary(&state->counters[block->site], is_shared);
+        rtd_count_temporary(rtd_count_of(state, block->site), is_shared);
     }
     if (now != block->birth_units)
         rtd_count_age(state, block->site,
-                      (now - block->birth_units) & (uint32_t)RTD_SHADOW_BIRTH_MASK);
+                      (now - block->birth_units) & (uint32_t)RTD_SHADOW_BIRTH_MASK, is_shared);
 }
 
 /* Of blocks from before the start, and of pointers that never were ours. */
@@ -237,55 +253,93 @@ static __attribute__((noinline)) void any_death(uintptr_t p)
         count_unknown_free(state, p);
 }
 
-/* As plain_birth(): a young block below 1 MiB of a site that did not change since the last peak. */
-INLINE bool plain_death(uintptr_t p)
+enum death { DEATH_OTHER, DEATH_COUNTED, DEATH_TO_HAND_IN };
+
+/*
+ * As birth(): the death of a young, small block of a site that did not change since the last peak.
+ * word: the block's; *place: it, which is cleared, or anything else when that is done already.
+ */
+INLINE enum death count_plain(uintptr_t p, uint64_t word, _Atomic uint64_t *place)
 {
     struct rtd_thread_state *const state = &rtd_thread_state;
-    const uintptr_t leaf = rtd_shadow_leaf(p);
-    if (!is_set_up(state) || RTD_UNLIKELY(leaf == 0))
-        return false;
-    _Atomic uint64_t *const place = rtd_shadow_word_in(leaf, p);
-    const uint64_t word = atomic_load_explicit(place, memory_order_relaxed);
-    const uint64_t size = word >> RTD_SHADOW_SIZE_SHIFT;
-    const uint64_t site = word & (RTD_EXACT_SITE_COUNT - 1);
-    const struct rtd_exact *const exact = rtd_exact_of(rtd_agent.ledger);
-    struct rtd_exact_counter *const counter = &state->counters[site];
-    struct rtd_exact_thread *const own = state->own;
-    const int64_t net = load_net(own) - (int64_t)size;
-    const uint32_t birth_units = (uint32_t)(word >> RTD_SHADOW_BIRTH_SHIFT & RTD_SHADOW_BIRTH_MASK);
-    if (RTD_UNLIKELY((word & RTD_SHADOW_USED) == 0 || size == RTD_SHADOW_SIZE_LARGE ||
-                     birth_units != units_of(clock_ms()) || net < -rtd_count_limit(exact) ||
-                     !rtd_count_is_saved(exact, counter)))
-        return false;
+    struct rtd_ledger *const ledger = rtd_agent.ledger;
+    struct rtd_exact_counter *const counter =
+        counter_in(state->counters, word & RTD_SHADOW_SITE_MASK);
+    if (RTD_UNLIKELY(!rtd_shadow_is_young(word, LOAD(ledger->header.shadow_birth)) ||
+                     !rtd_count_is_saved(rtd_exact_of(ledger), counter)))
+        return DEATH_OTHER;
+    const uint64_t size = rtd_shadow_size(word);
     atomic_store_explicit(place, 0, memory_order_relaxed);
     rtd_count_add(&counter->frees, 1);
     rtd_count_add(&counter->freed_bytes, size);
-    rtd_count_change(own, -(int64_t)size);
     if (state->last == p) {
         state->last = 0;
         rtd_count_add(&counter->temporary, 1);
     }
-    return true;
+    return RTD_LIKELY(!rtd_count_shrink(state->own, size)) ? DEATH_COUNTED : DEATH_TO_HAND_IN;
+}
+
+INLINE enum death plain_death(uintptr_t p)
+{
+    const uintptr_t leaf = rtd_shadow_leaf(p);
+    if (RTD_UNLIKELY(leaf == 0 || rtd_thread_state.counters == NULL))
+        return DEATH_OTHER;
+    _Atomic uint64_t *const place = rtd_shadow_word_in(leaf, p);
+    return count_plain(p, atomic_load_explicit(place, memory_order_relaxed), place);
+}
+
+static __attribute__((noinline)) void end_death(uintptr_t p, enum death death)
+{
+    if (death == DEATH_TO_HAND_IN)
+        rtd_count_hand_in(rtd_thread_state.own);
+    else
+        any_death(p);
 }
 
 /* Before the real free: see rtd_shadow_take(). */
 INLINE void death(const void *p)
 {
-    if (RTD_UNLIKELY(!plain_death((uintptr_t)p)))
-        any_death((uintptr_t)p);
+    const enum death death = plain_death((uintptr_t)p);
+    if (RTD_UNLIKELY(death != DEATH_COUNTED))
+        end_death((uintptr_t)p, death);
 }
 
 /* ---- what the hooks lead to ---- */
 
+/* Of a stack that the hot path does not know. */
+static __attribute__((noinline)) void *malloc_anywhere(size_t size, uintptr_t pc, uintptr_t sp,
+                                                       uintptr_t fp)
+{
+    struct rtd_thread_state *const state = &rtd_thread_state;
+    const struct rtd_unwind_frame frame = {.pc = pc, .sp = sp, .fp = fp};
+    if (!rtd_exact_may_record(state))
+        return rtd_real.malloc(size);
+    const uint32_t site = rtd_shape_site_slow(rtd_agent.ledger, state, &frame);
+    void *const block = rtd_real.malloc(size);
+    if (RTD_UNLIKELY(state->counters == NULL))
+        return record_birth(block, size, site);
+    return birth(block, size, site << RTD_SHADOW_SITE_SHIFT);
+}
+
+/* The site first: what is needed of it after the call is one number. */
 static void *exact_malloc(size_t size)
 {
-    return birth(rtd_real.malloc(size), size, __builtin_frame_address(0));
+    uint32_t site;
+    if (!find_site(__builtin_frame_address(0), &site)) {
+        const uintptr_t *const base = __builtin_frame_address(0);
+        return malloc_anywhere(size, base[1], (uintptr_t)(base + 2), base[0]);
+    }
+    return birth(rtd_real.malloc(size), size, site);
 }
 
 /* A product that overflows gives NULL, which is not recorded. */
 static void *exact_calloc(size_t count, size_t size)
 {
-    return birth(rtd_real.calloc(count, size), count * size, __builtin_frame_address(0));
+    const uintptr_t *const base = __builtin_frame_address(0);
+    uint32_t site;
+    if (!find_site(base, &site))
+        return any_birth(rtd_real.calloc(count, size), count * size, base);
+    return birth(rtd_real.calloc(count, size), count * size, site);
 }
 
 static __attribute__((noinline)) void free_any(void *p)
@@ -294,10 +348,19 @@ static __attribute__((noinline)) void free_any(void *p)
     rtd_real.free(p);
 }
 
+static RARE void free_and_hand_in(void *p)
+{
+    rtd_count_hand_in(rtd_thread_state.own);
+    rtd_real.free(p);
+}
+
 static void exact_free(void *p)
 {
-    if (RTD_LIKELY(plain_death((uintptr_t)p)))
+    const enum death death = plain_death((uintptr_t)p);
+    if (RTD_LIKELY(death == DEATH_COUNTED))
         rtd_real.free(p);
+    else if (death == DEATH_TO_HAND_IN)
+        free_and_hand_in(p);
     else
         free_any(p);
 }
@@ -318,7 +381,7 @@ static void exact_free_aligned_sized(void *p, size_t alignment, size_t size)
  * The old block leaves the shadow before the call, because another thread may be given its address
  * the moment after; it comes back when the call fails, because it is then still live.
  */
-INLINE void *resize(void *p, size_t size, const uintptr_t *base)
+static __attribute__((noinline)) void *resize_any(void *p, size_t size)
 {
     struct rtd_thread_state *const state = &rtd_thread_state;
     struct rtd_shadow_block old;
@@ -330,13 +393,46 @@ INLINE void *resize(void *p, size_t size, const uintptr_t *base)
     if (RTD_UNLIKELY(q == NULL && size != 0)) {
         if (was_known)
             rtd_shadow_set(rtd_shadow_word((uintptr_t)p), (uintptr_t)p, &old);
+    } else if (was_known) {
+        record_death(state, (uintptr_t)p, &old);
+    } else {
+        count_unknown_free(state, (uintptr_t)p);
+    }
+    return q;
+}
+
+/* The same of a small block. place: its word's. */
+INLINE void *resize_small(void *p, size_t size, _Atomic uint64_t *place, uint64_t word)
+{
+    _Atomic uint64_t cleared = 0;
+    atomic_store_explicit(place, 0, memory_order_relaxed);
+    void *const q = rtd_real.realloc(p, size);
+    if (RTD_UNLIKELY(q == NULL && size != 0)) {
+        atomic_store_explicit(place, word, memory_order_relaxed);
         return NULL;
     }
-    if (was_known)
-        record_death(state, (uintptr_t)p, &old);
-    else
-        count_unknown_free(state, (uintptr_t)p);
-    return birth(q, size, base);
+    const enum death death = count_plain((uintptr_t)p, word, &cleared);
+    if (RTD_UNLIKELY(death == DEATH_TO_HAND_IN))
+        rtd_count_hand_in(rtd_thread_state.own);
+    if (RTD_UNLIKELY(death == DEATH_OTHER)) {
+        const struct rtd_shadow_block old = rtd_shadow_decode(place, word);
+        record_death(&rtd_thread_state, (uintptr_t)p, &old);
+    }
+    return q;
+}
+
+INLINE void *resize(void *p, size_t size, const uintptr_t *base)
+{
+    const uintptr_t leaf = rtd_shadow_leaf((uintptr_t)p);
+    const bool is_ours = leaf != 0 && rtd_thread_state.counters != NULL;
+    _Atomic uint64_t *const place = is_ours ? rtd_shadow_word_in(leaf, (uintptr_t)p) : NULL;
+    const uint64_t word = is_ours ? atomic_load_explicit(place, memory_order_relaxed) : 0;
+    uint32_t site;
+    const bool is_small = RTD_LIKELY((word & RTD_SHADOW_SMALL) != 0);
+    void *const q = is_small ? resize_small(p, size, place, word) : resize_any(p, size);
+    if (!find_site(base, &site))
+        return any_birth(q, size, base);
+    return birth(q, size, site);
 }
 
 static void *exact_realloc(void *p, size_t size)
@@ -406,6 +502,10 @@ void rtd_exact_begin(struct rtd_ledger *ledger)
     struct rtd_exact_header *const header = &rtd_exact_of(ledger)->header;
     atomic_store_explicit(&header->peak_epoch, 1, memory_order_relaxed);
     atomic_store_explicit(&header->hand_in_bytes, HAND_IN_FIRST_BYTES, memory_order_relaxed);
+    /* Whoever made this ledger may not have ticked it yet. */
+    const uint64_t clock = atomic_load_explicit(&ledger->header.clock_ms, memory_order_relaxed);
+    atomic_store_explicit(&ledger->header.shadow_birth, rtd_shadow_birth_at(clock),
+                          memory_order_relaxed);
     /* Id 0 is the overflow site. */
     atomic_store_explicit(&header->site_count, 1, memory_order_relaxed);
     rtd_shadow_begin();

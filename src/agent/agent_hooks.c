@@ -23,14 +23,23 @@
 
 #include "agent/agent_only.h"
 
-/* Counts size + 1 bytes down; true when this allocation is to be sampled. */
-#define COUNT_DOWN(size)                                                                           \
-    RTD_UNLIKELY(__builtin_sub_overflow(rtd_thread_state.left, (uint64_t)(size) + 1,               \
-                                        &rtd_thread_state.left))
+/*
+ * Counts size + 1 bytes down; true when this allocation is to be sampled. One instruction, so that
+ * no signal handler falls between its load and its store.
+ */
+static inline __attribute__((always_inline)) bool count_down(size_t size)
+{
+    bool is_below;
+    __asm__("subq %2, %0"
+            : "+m"(rtd_thread_state.left), "=@ccb"(is_below)
+            : "r"((uint64_t)size + 1)
+            : "cc");
+    return RTD_UNLIKELY(is_below);
+}
 
 RTD_EXPORT void *malloc(size_t size)
 {
-    if (COUNT_DOWN(size))
+    if (count_down(size))
         return rtd_sample_malloc(size);
     return rtd_route.malloc(size);
 }
@@ -105,14 +114,14 @@ RTD_EXPORT void *calloc(size_t count, size_t size)
     size_t bytes;
     if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
         return rtd_route.calloc(count, size);
-    if (COUNT_DOWN(bytes))
+    if (count_down(bytes))
         return rtd_sample_calloc(count, size);
     return rtd_route.calloc(count, size);
 }
 
 RTD_EXPORT void *realloc(void *p, size_t size)
 {
-    if (COUNT_DOWN(size))
+    if (count_down(size))
         return rtd_sample_realloc(p, size, 1);
     if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, size, 0);
@@ -124,7 +133,7 @@ RTD_EXPORT void *reallocarray(void *p, size_t count, size_t size)
     size_t bytes;
     if (RTD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
         return rtd_route.reallocarray(p, count, size);
-    if (COUNT_DOWN(bytes))
+    if (count_down(bytes))
         return rtd_sample_realloc(p, bytes, 1);
     if (RTD_UNLIKELY(rtd_is_marked(p)) && p != NULL && concerns_us(p))
         return rtd_sample_realloc(p, bytes, 0);
@@ -141,35 +150,35 @@ static inline int is_power_of_two(size_t x)
 
 RTD_EXPORT void *memalign(size_t alignment, size_t size)
 {
-    if (is_power_of_two(alignment) && COUNT_DOWN(size))
+    if (is_power_of_two(alignment) && count_down(size))
         return rtd_sample_memalign(rtd_route.memalign, alignment, size);
     return rtd_route.memalign(alignment, size);
 }
 
 RTD_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
-    if (is_power_of_two(alignment) && COUNT_DOWN(size))
+    if (is_power_of_two(alignment) && count_down(size))
         return rtd_sample_memalign(rtd_route.aligned_alloc, alignment, size);
     return rtd_route.aligned_alloc(alignment, size);
 }
 
 RTD_EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
 {
-    if (is_power_of_two(alignment) && alignment % sizeof(void *) == 0 && COUNT_DOWN(size))
+    if (is_power_of_two(alignment) && alignment % sizeof(void *) == 0 && count_down(size))
         return rtd_sample_posix_memalign(out, alignment, size);
     return rtd_route.posix_memalign(out, alignment, size);
 }
 
 RTD_EXPORT void *valloc(size_t size)
 {
-    if (COUNT_DOWN(size))
+    if (count_down(size))
         return rtd_sample_valloc(size);
     return rtd_route.valloc(size);
 }
 
 RTD_EXPORT void *pvalloc(size_t size)
 {
-    if (COUNT_DOWN(size))
+    if (count_down(size))
         return rtd_sample_pvalloc(size);
     return rtd_route.pvalloc(size);
 }

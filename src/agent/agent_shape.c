@@ -17,8 +17,8 @@
 #include "agent/agent_modules.h"
 #include "agent/agent_shape_record.h"
 #include "agent/agent_shape_walk.h"
-#include "unwind/unwind_stack.h"
 #include "ledger/ledger_exact_writer.h"
+#include "unwind/unwind_stack.h"
 
 #include "agent/agent_only.h"
 
@@ -26,7 +26,8 @@
 
 enum { POOL_COUNT = 16, FLATTEN_EVERY = 8, SCRATCH_FRAMES = RTD_SHAPE_FRAME_MAX + 1 };
 
-/* A step of the rule cache's counter that leaves the bits in its entries alone. */
+/* A step of the rule cache's counter that leaves the bits in its entries alone. Never the same
+ * number twice in a line of processes: it only grows. */
 #define LEDGER_GENERATION (UINT64_C(1) << 40)
 
 _Alignas(64) struct rtd_shape_record rtd_shape_records[RTD_SHAPE_RECORD_COUNT];
@@ -115,6 +116,23 @@ void rtd_shape_begin(void)
 
 /* ---- bounds ---- */
 
+/*
+ * What the hot path knows of this stack. A thread that shares a block is never to take it, and
+ * heights above the most that a key can hold are not for it.
+ */
+static void remember_stack(struct rtd_thread_state *state, const struct rtd_unwind_bounds *own)
+{
+    const uint64_t steps = (own->high - own->low) >> RTD_SHAPE_STEP_SHIFT;
+    const uint32_t most = steps < RTD_SHAPE_STEP_COUNT ? (uint32_t)steps : RTD_SHAPE_STEP_COUNT;
+
+    /* The span last: a handler in between sees a short one and comes here. */
+    state->stack_span = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    state->stack_high = own->high;
+    atomic_signal_fence(memory_order_seq_cst);
+    state->stack_span = state->block < RTD_THREAD_COUNT ? most : 0;
+}
+
 /* Bounds of a walk from sp; true when sp stands on the thread's own stack, where records hold. */
 static bool find_bounds(struct rtd_thread_state *state, uintptr_t sp,
                         struct rtd_unwind_bounds *bounds)
@@ -125,15 +143,20 @@ static bool find_bounds(struct rtd_thread_state *state, uintptr_t sp,
         *bounds = rtd_unwind_stack_bounds(sp);
         return false;
     }
-    const uintptr_t span = own.high - own.low;
     *bounds = (struct rtd_unwind_bounds){.low = sp, .high = own.high};
-    /* The span last: a handler in between sees a short one and comes here. */
-    state->stack_span = 0;
-    atomic_signal_fence(memory_order_seq_cst);
-    state->stack_high = own.high;
-    atomic_signal_fence(memory_order_seq_cst);
-    state->stack_span = span < UINT32_MAX ? (uint32_t)span : UINT32_MAX;
+    remember_stack(state, &own);
     return own.high % 8 == 0;
+}
+
+/* The height of sp on the thread's own stack, 0 when it is not there. */
+static uint64_t own_height(const struct rtd_thread_state *state, uintptr_t sp)
+{
+    const uint64_t height = state->stack_high - sp;
+    struct rtd_unwind_bounds own;
+
+    if (RTD_LIKELY(height >> RTD_SHAPE_STEP_SHIFT < state->stack_span))
+        return height;
+    return rtd_unwind_stack_own(sp, &own) && own.high % 8 == 0 ? own.high - sp : 0;
 }
 
 /* ---- the trie ---- */
@@ -230,15 +253,13 @@ static uint64_t leaf_word(uint32_t site, uint32_t tag)
 static struct rtd_shape_record *find(const struct rtd_thread_state *state,
                                      const struct rtd_unwind_frame *frame, uint64_t *id)
 {
-    const uint64_t height = state->stack_high - frame->sp;
-    if (height - 1 >= state->stack_span)
+    const uint64_t height = own_height(state, frame->sp);
+    if (height == 0)
         return NULL;
     const uint64_t stamp = rtd_shape_stamp();
     const struct rtd_shape_set set = rtd_shape_set_of(frame->pc, height);
-    for (unsigned way = 0; way < RTD_SHAPE_WAYS; way++) {
-        struct rtd_shape_record *const record = set.records + way;
-        if (atomic_load_explicit(&set.tags[way], RELAXED) != set.tag)
-            continue;
+    for (unsigned ways = rtd_shape_ways(&set); ways != 0; ways &= ways - 1) {
+        struct rtd_shape_record *const record = set.records + __builtin_ctz(ways);
         *id = atomic_load_explicit(&record->id, memory_order_acquire);
         if (atomic_load_explicit(&record->pc, memory_order_acquire) == frame->pc &&
             (uint32_t)atomic_load_explicit(&record->place, memory_order_acquire) == height &&

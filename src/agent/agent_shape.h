@@ -4,7 +4,7 @@
  *
  * Runs in:    agent (exact mode: every allocation), any thread, also inside signal handlers
  * Threads:    lock-free; the records are shared by all threads
- * Allocates:  never; no syscall; 6 MiB of zero pages, touched as stacks are seen
+ * Allocates:  never; no syscall; 5 MiB of zero pages, touched as stacks are seen
  * Fails:      towards the slow path, which walks; never a stack that is not the caller's
  *
  * A record describes a run of consecutive frames that begins at (pc, height), where height is the
@@ -44,9 +44,9 @@
 #define RTD_AGENT_SHAPE_H
 
 #include "agent/agent_state.h"
+#include "ledger/ledger_exact.h"
 #include "unwind/unwind.h"
 #include "unwind/unwind_cache.h"
-#include "ledger/ledger_exact.h"
 
 #include <stdbool.h>
 
@@ -55,8 +55,11 @@
 enum {
     RTD_SHAPE_SET_BITS = 9,
     RTD_SHAPE_WAYS = 16,
-    RTD_SHAPE_FLAT_BITS = 12,
+    RTD_SHAPE_FLAT_BITS = 10,
     RTD_SHAPE_HINT_BITS = 16,
+    RTD_SHAPE_STEP_SHIFT = 4,
+    /* Of a stack's 16-byte steps, those whose frames may have flat records: 2 MiB. */
+    RTD_SHAPE_STEP_COUNT = 1 << (64 - RTD_PC_BITS),
     RTD_SHAPE_RECORD_COUNT = RTD_SHAPE_WAYS << RTD_SHAPE_SET_BITS,
     RTD_SHAPE_WORD_COUNT = 44,
     RTD_SHAPE_ANCHOR_SHIFT = 10,
@@ -107,27 +110,26 @@ struct rtd_shape_record {
 };
 RTD_STATIC_ASSERT(sizeof(struct rtd_shape_record) == 512, "eight lines");
 
-/* Four words of the stack. */
-struct rtd_shape_group {
-    _Atomic uint16_t offsets[4];
-    uint64_t reserved;
-    __m128i pairs[2]; /* what is expected there */
+/* Eight words of the stack. */
+struct rtd_shape_chunk {
+    _Atomic uint16_t offsets[8];
+    __m128i pairs[4]; /* what is expected there */
 };
 
-enum { RTD_SHAPE_FLAT_GROUPS = RTD_SHAPE_WORD_COUNT / 4 };
+enum { RTD_SHAPE_FLAT_CHUNKS = (RTD_SHAPE_WORD_COUNT + 7) / 8 };
 
 /* A stack that is nothing but return addresses, laid out for the hot path. */
 struct rtd_shape_flat {
-    _Atomic uint64_t id; /* as a record's */
-    _Atomic uint64_t pc;
-    _Atomic uint64_t stamp;
-    _Atomic uint32_t height;
-    _Atomic uint32_t group_count; /* 1..RTD_SHAPE_FLAT_GROUPS */
-    _Atomic uint64_t leaf;
-    uint64_t reserved;
-    struct rtd_shape_group groups[RTD_SHAPE_FLAT_GROUPS];
+    _Atomic uint64_t id;          /* as a record's */
+    _Atomic uint64_t key;         /* rtd_shape_key() of pc and height; 0 = never written */
+    _Atomic uint64_t stamp;       /* as a record's */
+    _Atomic uint32_t site;        /* as it stands in a shadow word */
+    _Atomic uint16_t tag;         /* for which it is the site */
+    _Atomic uint16_t group_count; /* groups of four words, at least 1 */
+    struct rtd_shape_chunk chunks[RTD_SHAPE_FLAT_CHUNKS];
 };
-RTD_STATIC_ASSERT(sizeof(struct rtd_shape_flat) == 576, "nine lines");
+RTD_STATIC_ASSERT(sizeof(struct rtd_shape_flat) == 512, "eight lines");
+RTD_STATIC_ASSERT(RTD_TAG_COUNT <= UINT16_MAX, "a tag fits its field");
 
 /* Where records may begin, in the records and their tags. */
 struct rtd_shape_set {
@@ -190,6 +192,26 @@ static inline struct rtd_shape_set rtd_shape_set_of(uintptr_t pc, uint64_t heigh
                                   (uint32_t)(mixed >> 20) | 1};
 }
 
+/* The ways whose tag is this key's, as bits. ThreadSanitizer: see rtd_shape_load_pair(). */
+static inline unsigned rtd_shape_ways(const struct rtd_shape_set *set)
+{
+#ifdef __SANITIZE_THREAD__
+    unsigned ways = 0;
+    for (unsigned way = 0; way < RTD_SHAPE_WAYS; way++)
+        ways |= (unsigned)(atomic_load(&set->tags[way]) == set->tag) << way;
+    return ways;
+#else
+    const void *const first = set->tags;
+    const __m128i *const tags = first;
+    const __m128i wanted = _mm_set1_epi32((int)set->tag);
+    const __m128i low =
+        _mm_packs_epi32(_mm_cmpeq_epi32(tags[0], wanted), _mm_cmpeq_epi32(tags[1], wanted));
+    const __m128i high =
+        _mm_packs_epi32(_mm_cmpeq_epi32(tags[2], wanted), _mm_cmpeq_epi32(tags[3], wanted));
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high));
+#endif
+}
+
 enum {
     RTD_SHAPE_HINT_WORDS = 0xff,
     RTD_SHAPE_BY_CALLER = 0x100, /* the place of a flat record depends on the caller, too */
@@ -216,15 +238,46 @@ rtd_shape_mix_callers(uint32_t hint, const uintptr_t *stack, uint64_t words)
     return caller << 7 ^ (RTD_LIKELY(at <= words) ? stack[at - 1] << 15 : 0);
 }
 
-/* The one place of a flat record of the stack from sp on, whose height is greater than 0. */
+/*
+ * The height in steps of 16 bytes, which is how the ABI aligns a stack at a call. Any other height
+ * comes out larger than every stack.
+ */
+static inline uint64_t rtd_shape_steps(uint64_t height)
+{
+    return height >> RTD_SHAPE_STEP_SHIFT | height << (64 - RTD_SHAPE_STEP_SHIFT);
+}
+
+/* One word for both: steps < RTD_SHAPE_STEP_COUNT, and a pc has RTD_PC_BITS. */
+static inline uint64_t rtd_shape_key(uintptr_t pc, uint64_t steps)
+{
+    return pc ^ steps << RTD_PC_BITS;
+}
+
+/* The one place of a flat record with this key for the stack from sp on. */
 static inline __attribute__((always_inline)) struct rtd_shape_flat *
-rtd_shape_flat_of(uintptr_t pc, uintptr_t sp, uint64_t height)
+rtd_shape_flat_of(uint64_t key, uintptr_t pc, uintptr_t sp, uint64_t steps)
 {
     const uint32_t hint = rtd_shape_hint(pc);
-    uint64_t mixed = pc ^ height << 21;
+    uint64_t mixed = key;
     if (RTD_UNLIKELY(hint > RTD_SHAPE_HINT_WORDS))
-        mixed ^= rtd_shape_mix_callers(hint, (const uintptr_t *)sp, height / sizeof(uintptr_t));
+        mixed ^= rtd_shape_mix_callers(hint, (const uintptr_t *)sp, steps * 2);
     return &rtd_shape_flats[mixed * UINT64_C(0x9e3779b97f4a7c15) >> (64 - RTD_SHAPE_FLAT_BITS)];
+}
+
+/*
+ * Whether a word is this value: an acquire load and a comparison, which a compiler makes two
+ * instructions of. Used where a pair of malloc() and free() counts them.
+ */
+static inline __attribute__((always_inline)) bool rtd_shape_is(const _Atomic uint64_t *word,
+                                                               uint64_t value)
+{
+#ifdef __SANITIZE_THREAD__
+    return atomic_load(word) == value;
+#else
+    bool is_equal;
+    __asm__ volatile("cmpq %2, %1" : "=@cce"(is_equal) : "m"(*word), "r"(value) : "memory", "cc");
+    return is_equal;
+#endif
 }
 
 /*
@@ -261,7 +314,8 @@ static inline void rtd_shape_load4(const _Atomic uint16_t *offsets, uint32_t pla
 
 static inline bool rtd_shape_is_zero(__m128i bits)
 {
-    return _mm_movemask_epi8(_mm_cmpeq_epi8(bits, _mm_setzero_si128())) == 0xffff;
+    /* A half that is not 0 is packed to a byte that is not 0. */
+    return _mm_cvtsi128_si64(_mm_packs_epi16(bits, bits)) == 0;
 }
 
 /*
@@ -276,7 +330,6 @@ rtd_shape_verify_plain(const struct rtd_shape_record *record, uint64_t id, uint6
     const uint64_t *const stack = (const uint64_t *)sp;
     const _Atomic uint16_t *offsets = record->offsets;
     const __m128i *pairs = record->pairs;
-    __m128i different = _mm_setzero_si128();
     uint32_t count = (uint32_t)(place >> RTD_SHAPE_PLAIN_SHIFT) & RTD_SHAPE_GROUPS_MASK;
     uint32_t near[4], far[4];
 
@@ -284,9 +337,9 @@ rtd_shape_verify_plain(const struct rtd_shape_record *record, uint64_t id, uint6
     __asm__("" : "+r"(offsets), "+r"(pairs), "+r"(record));
     if ((count & 1) != 0) {
         rtd_shape_load4(offsets, near);
-        if (RTD_UNLIKELY(atomic_load_explicit(&record->id, memory_order_acquire) != id))
+        if (RTD_UNLIKELY(atomic_load_explicit(&record->id, memory_order_acquire) != id) ||
+            !rtd_shape_is_zero(rtd_shape_differ4(pairs, stack, near)))
             return false;
-        different = rtd_shape_differ4(pairs, stack, near);
         offsets += 4;
         pairs += 2;
     }
@@ -295,10 +348,12 @@ rtd_shape_verify_plain(const struct rtd_shape_record *record, uint64_t id, uint6
         rtd_shape_load4(offsets + 4, far);
         if (RTD_UNLIKELY(atomic_load_explicit(&record->id, memory_order_acquire) != id))
             return false;
-        different = _mm_or_si128(different, rtd_shape_differ4(pairs, stack, near));
-        different = _mm_or_si128(different, rtd_shape_differ4(pairs + 2, stack, far));
+        const __m128i different = rtd_shape_differ4(pairs, stack, near);
+        /* Most that are not the right one differ near the leaf. */
+        if (!rtd_shape_is_zero(_mm_or_si128(different, rtd_shape_differ4(pairs + 2, stack, far))))
+            return false;
     }
-    return rtd_shape_is_zero(different);
+    return true;
 }
 
 /* Whether the words of a flat record are on the stack; see rtd_shape_verify_plain(). */
@@ -306,46 +361,56 @@ static inline __attribute__((always_inline)) bool
 rtd_shape_verify_flat(const struct rtd_shape_flat *flat, uint64_t id, uintptr_t sp)
 {
     const uint64_t *const stack = (const uint64_t *)sp;
-    const struct rtd_shape_group *group = flat->groups;
+    const struct rtd_shape_chunk *chunk = flat->chunks;
     uint32_t count = atomic_load_explicit(&flat->group_count, memory_order_acquire);
-    __m128i different = _mm_setzero_si128();
-    do {
-        uint32_t places[4];
-        rtd_shape_load4(group->offsets, places);
-        if (RTD_UNLIKELY(atomic_load_explicit(&flat->id, memory_order_acquire) != id))
+    uint32_t places[4];
+    rtd_shape_load4(chunk->offsets, places);
+    if (RTD_UNLIKELY(!rtd_shape_is(&flat->id, id)))
+        return false;
+    __m128i different = rtd_shape_differ4(chunk->pairs, stack, places);
+    while (--count != 0) {
+        rtd_shape_load4(chunk->offsets + 4, places);
+        if (RTD_UNLIKELY(!rtd_shape_is(&flat->id, id)))
             return false;
-        different = _mm_or_si128(different, rtd_shape_differ4(group->pairs, stack, places));
-        group++;
-    } while (--count != 0);
+        different = _mm_or_si128(different, rtd_shape_differ4(chunk->pairs + 2, stack, places));
+        if (--count == 0)
+            break;
+        chunk++;
+        rtd_shape_load4(chunk->offsets, places);
+        if (RTD_UNLIKELY(!rtd_shape_is(&flat->id, id)))
+            return false;
+        different = _mm_or_si128(different, rtd_shape_differ4(chunk->pairs, stack, places));
+    }
     return rtd_shape_is_zero(different);
 }
 
 /*
  * Finds the site of the calling stack under the tag in force, if it has a flat record: the hot
- * path. False: rtd_shape_site_slow() must look. frame and state: see rtd_shape_site().
+ * path. False: rtd_shape_site_slow() must look. True only in a thread that is set up and has a
+ * block of its own, since no other knows its stack; but in a forked child that records nothing, it
+ * may be true of what the parent recorded. *site: as it stands in a shadow word. frame and state:
+ * see rtd_shape_site().
  */
 static inline __attribute__((always_inline)) bool
 rtd_shape_find_site(const struct rtd_thread_state *state, const struct rtd_unwind_frame *frame,
                     uint32_t *site)
 {
-    const uint64_t height = state->stack_high - frame->sp;
-    if (RTD_UNLIKELY(height - 1 >= state->stack_span))
+    const uint64_t steps = rtd_shape_steps(state->stack_high - frame->sp);
+    if (RTD_UNLIKELY(steps >= state->stack_span))
         return false;
-    const struct rtd_shape_flat *flat = rtd_shape_flat_of(frame->pc, frame->sp, height);
+    const uint64_t key = rtd_shape_key(frame->pc, steps);
+    const struct rtd_shape_flat *flat = rtd_shape_flat_of(key, frame->pc, frame->sp, steps);
     /* Else gcc keeps the table's address beside the record's, and runs out of registers. */
     __asm__("" : "+r"(flat));
     /* An id that is odd is no id: what is being written fails the first look at it. */
     const uint64_t id = atomic_load_explicit(&flat->id, memory_order_acquire) & ~UINT64_C(1);
-    if (RTD_UNLIKELY(
-            atomic_load_explicit(&flat->pc, memory_order_acquire) != frame->pc ||
-            atomic_load_explicit(&flat->height, memory_order_acquire) != (uint32_t)height ||
-            atomic_load_explicit(&flat->stamp, memory_order_acquire) != rtd_shape_stamp() ||
-            !rtd_shape_verify_flat(flat, id, frame->sp)))
+    if (RTD_UNLIKELY(!rtd_shape_is(&flat->key, key) ||
+                     !rtd_shape_is(&flat->stamp, rtd_shape_stamp()) ||
+                     atomic_load_explicit(&flat->tag, memory_order_acquire) != state->tag ||
+                     !rtd_shape_verify_flat(flat, id, frame->sp)))
         return false;
-    const uint64_t leaf = atomic_load_explicit(&flat->leaf, memory_order_acquire);
-    *site = (uint32_t)leaf;
-    return leaf >> 32 == (RTD_SHAPE_LEAF_USED >> 32 | state->tag) &&
-           atomic_load_explicit(&flat->id, memory_order_relaxed) == id;
+    *site = atomic_load_explicit(&flat->site, memory_order_acquire);
+    return rtd_shape_is(&flat->id, id);
 }
 
 /*
@@ -356,7 +421,7 @@ static inline uint32_t rtd_shape_site(struct rtd_ledger *ledger, struct rtd_thre
                                       const struct rtd_unwind_frame *frame)
 {
     uint32_t site;
-    return rtd_shape_find_site(state, frame, &site) ? site
+    return rtd_shape_find_site(state, frame, &site) ? site >> RTD_SHADOW_SITE_SHIFT
                                                     : rtd_shape_site_slow(ledger, state, frame);
 }
 

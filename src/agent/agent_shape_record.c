@@ -354,25 +354,25 @@ static void refine_hint(uintptr_t pc)
     atomic_store_explicit(hint, seen | more, RELAXED);
 }
 
-static bool is_taken(const struct rtd_shape_flat *flat, const struct rtd_shape_record *record)
+/* By another stack of this pc and height that may come again. */
+static bool is_taken(const struct rtd_shape_flat *flat, uint64_t key, uint64_t stamp, uint32_t site)
 {
-    return atomic_load_explicit(&flat->pc, RELAXED) == atomic_load_explicit(&record->pc, RELAXED) &&
-           atomic_load_explicit(&flat->height, RELAXED) ==
-               (uint32_t)atomic_load_explicit(&record->place, RELAXED) &&
-           atomic_load_explicit(&flat->stamp, RELAXED) ==
-               atomic_load_explicit(&record->stamp, RELAXED) &&
-           atomic_load_explicit(&flat->leaf, RELAXED) !=
-               atomic_load_explicit(&record->leaf, RELAXED);
+    return atomic_load_explicit(&flat->key, RELAXED) == key &&
+           atomic_load_explicit(&flat->stamp, RELAXED) == stamp &&
+           atomic_load_explicit(&flat->site, RELAXED) != site;
 }
 
-static void copy_word(struct rtd_shape_group *group, unsigned at,
-                      const struct rtd_shape_record *record, unsigned index)
+static void copy_words(struct rtd_shape_flat *flat, const struct rtd_shape_record *record,
+                       unsigned count)
 {
-    _Atomic uint64_t *const values = (_Atomic uint64_t *)(void *)group->pairs;
-    const uint16_t offset = atomic_load_explicit(&record->offsets[index], memory_order_acquire);
-    const uint64_t value = atomic_load_explicit(&record->values[index], memory_order_acquire);
-    atomic_store_explicit(&values[at], value, RELEASE);
-    atomic_store_explicit(&group->offsets[at], offset, RELEASE);
+    for (unsigned i = 0; i < count; i++) {
+        struct rtd_shape_chunk *const chunk = &flat->chunks[i / 8];
+        _Atomic uint64_t *const values = (_Atomic uint64_t *)(void *)chunk->pairs;
+        const uint16_t offset = atomic_load_explicit(&record->offsets[i], memory_order_acquire);
+        const uint64_t value = atomic_load_explicit(&record->values[i], memory_order_acquire);
+        atomic_store_explicit(&values[i % 8], value, RELEASE);
+        atomic_store_explicit(&chunk->offsets[i % 8], offset, RELEASE);
+    }
 }
 
 /* From the first two return addresses of a record whose words are all return addresses. */
@@ -385,32 +385,44 @@ static void set_hints(const struct rtd_shape_record *record, uintptr_t pc)
         set_hint(atomic_load_explicit(&record->values[0], RELAXED), second - first);
 }
 
+/* The place for a flat record. Where another stack has it, the callers choose it from now on. */
+static struct rtd_shape_flat *choose_flat(uintptr_t pc, uintptr_t sp, uint64_t steps,
+                                          uint64_t stamp, uint32_t site)
+{
+    const uint64_t key = rtd_shape_key(pc, steps);
+    struct rtd_shape_flat *const flat = rtd_shape_flat_of(key, pc, sp, steps);
+
+    if (!is_taken(flat, key, stamp, site))
+        return flat;
+    refine_hint(pc);
+    return rtd_shape_flat_of(key, pc, sp, steps);
+}
+
 void rtd_shape_record_flatten(const struct rtd_shape_record *record, uint64_t id, uintptr_t sp)
 {
     const uint64_t pc = atomic_load_explicit(&record->pc, memory_order_acquire);
     const uint64_t place = atomic_load_explicit(&record->place, memory_order_acquire);
+    const uint64_t leaf = atomic_load_explicit(&record->leaf, memory_order_acquire);
+    const uint64_t stamp = atomic_load_explicit(&record->stamp, memory_order_acquire);
     const unsigned count = group_words(place, RTD_SHAPE_PLAIN_SHIFT);
+    const uint64_t steps = rtd_shape_steps((uint32_t)place);
+    const uint32_t site = (uint32_t)leaf << RTD_SHADOW_SITE_SHIFT;
     uint64_t flat_id;
 
     /* What follows reads as far up the stack as place says: it must be this version's. */
-    if (atomic_load_explicit(&record->id, memory_order_acquire) != id)
+    if (atomic_load_explicit(&record->id, memory_order_acquire) != id || count == 0 ||
+        count > RTD_SHAPE_WORD_COUNT || steps >= RTD_SHAPE_STEP_COUNT ||
+        (leaf & RTD_SHAPE_LEAF_USED) == 0)
         return;
     set_hints(record, pc);
-    struct rtd_shape_flat *flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
-    if (is_taken(flat, record)) {
-        refine_hint(pc);
-        flat = rtd_shape_flat_of(pc, sp, (uint32_t)place);
-    }
-    if (count == 0 || count > RTD_SHAPE_WORD_COUNT || !claim(&flat->id, &flat_id))
+    struct rtd_shape_flat *const flat = choose_flat(pc, sp, steps, stamp, site);
+    if (!claim(&flat->id, &flat_id))
         return;
-    for (unsigned i = 0; i < count; i++)
-        copy_word(&flat->groups[i / 4], i % 4, record, i);
-    atomic_store_explicit(&flat->pc, pc, RELEASE);
-    atomic_store_explicit(&flat->height, (uint32_t)place, RELEASE);
-    atomic_store_explicit(&flat->group_count, count / 4, RELEASE);
-    atomic_store_explicit(&flat->leaf, atomic_load_explicit(&record->leaf, memory_order_acquire),
-                          RELEASE);
-    const uint64_t stamp = atomic_load_explicit(&record->stamp, memory_order_acquire);
+    copy_words(flat, record, count);
+    atomic_store_explicit(&flat->key, rtd_shape_key(pc, steps), RELEASE);
+    atomic_store_explicit(&flat->group_count, (uint16_t)(count / 4), RELEASE);
+    atomic_store_explicit(&flat->site, site, RELEASE);
+    atomic_store_explicit(&flat->tag, (uint16_t)((leaf & ~RTD_SHAPE_LEAF_USED) >> 32), RELEASE);
     const bool is_whole = atomic_load_explicit(&record->id, memory_order_acquire) == id;
     atomic_store_explicit(&flat->stamp, is_whole ? stamp : VOID_STAMP, RELEASE);
     /* Pairs with the acquire load of the id in rtd_shape_find_site(). */

@@ -80,9 +80,8 @@ static __attribute__((noinline)) bool probe(struct rtd_shape_trace *trace,
     walk.sp = frame->sp;
     walk.key = frame->pc;
     walk.fp_slot = frame->fp_slot;
-    for (unsigned way = 0; way < RTD_SHAPE_WAYS; way++)
-        if (atomic_load_explicit(&set.tags[way], memory_order_relaxed) == set.tag &&
-            probe_record(trace, &walk, &set.records[way]))
+    for (unsigned ways = rtd_shape_ways(&set); ways != 0; ways &= ways - 1)
+        if (probe_record(trace, &walk, &set.records[__builtin_ctz(ways)]))
             return true;
     return false;
 }

@@ -60,21 +60,31 @@ enum {
 
 /*
  * A shadow word:
- *   bit  0..17  site
- *   bit 18      half          the block begins at the second 16 bytes of its granule
- *   bit 19      used          1: never 0 in a word that describes a block
- *   bit 20..43  birth         header.clock_ms / 128 at birth, low 24 bits: wraps after 24 days
- *   bit 44..63  size          bytes asked for; all ones: the size is in the second word behind
- *                             this one, which the block covers too, shifted left by 20 so that
- *                             "used" is 0 in it
+ *   bit  0      used          1: in every word that describes a block, and in no other
+ *   bit  1..2    0
+ *   bit  3..20  site          in place: times 8, as the index of a table of lines wants it
+ *   bit 21      half          the block begins at the second 16 bytes of its granule
+ *   bit 22..38  size          bytes asked for, when it is small
+ *   bit 39..62  birth         header.clock_ms / 128 at birth, low 24 bits: wraps after 24 days
+ *   bit 63      small         1: the size is above; 0: it is in the second word behind this one,
+ *                             which the block covers too, shifted left so that "used" is 0 in it
+ *
+ * Small and birth lie together at the top, and header.shadow_birth is the word of a small block
+ * born now without its site and size: one comparison of the upper bits tells a free that the block
+ * is there, small, and younger than a tick.
  */
-#define RTD_SHADOW_SITE_BITS   18
-#define RTD_SHADOW_HALF        (UINT64_C(1) << 18)
-#define RTD_SHADOW_USED        (UINT64_C(1) << 19)
-#define RTD_SHADOW_BIRTH_SHIFT 20
-#define RTD_SHADOW_BIRTH_MASK  UINT64_C(0xffffff)
-#define RTD_SHADOW_SIZE_SHIFT  44
-#define RTD_SHADOW_SIZE_LARGE  UINT64_C(0xfffff)
+#define RTD_SHADOW_USED            UINT64_C(1)
+#define RTD_SHADOW_SITE_SHIFT      3
+#define RTD_SHADOW_SITE_MASK       ((uint64_t)(RTD_EXACT_SITE_COUNT - 1) << RTD_SHADOW_SITE_SHIFT)
+#define RTD_SHADOW_HALF_SHIFT      21
+#define RTD_SHADOW_SIZE_SHIFT      22
+#define RTD_SHADOW_SIZE_MASK       UINT64_C(0x1ffff) /* sizes up to this are small */
+#define RTD_SHADOW_BIRTH_SHIFT     39
+#define RTD_SHADOW_BIRTH_MASK      UINT64_C(0xffffff)
+#define RTD_SHADOW_SMALL           (UINT64_C(1) << 63)
+#define RTD_SHADOW_SIZE_WORD_SHIFT 1
+/* At address 0, where it lies in a leaf: no block, and not free either. */
+#define RTD_SHADOW_NO_BLOCK (UINT64_C(1) << 1)
 /* The size of a large block stands this many words behind its own. */
 #define RTD_SHADOW_SIZE_WORDS 2
 
@@ -108,9 +118,12 @@ struct rtd_exact_thread {
     _Atomic uint64_t missed_frees;  /* an address issued again whose free was not seen */
     _Atomic uint64_t untracked;     /* no shadow leaf was left: counted as allocated and freed */
     _Atomic uint64_t stack_misses;  /* stacks that the shape cache did not hold */
-    _Atomic int64_t net; /* bytes allocated - freed, not yet added to header.live_bytes; stays with
-                          * the block when its thread ends */
-    uint64_t reserved[6];
+    /* Bytes allocated - freed that are not yet added to header.live_bytes are net - least / 2. They
+     * are handed in when net is above 0 or below least, and stay with the block when its thread
+     * ends. least = -2 * what the thread may keep to itself; 0 in the shared block. */
+    _Atomic int64_t net;
+    _Atomic int64_t least;
+    uint64_t reserved[5];
 };
 
 struct rtd_exact_header {
@@ -165,12 +178,21 @@ RTD_STATIC_ASSERT(offsetof(struct rtd_exact, site_slots) % RTD_HEADER_BYTES == 0
 RTD_STATIC_ASSERT(offsetof(struct rtd_exact, counters) % RTD_HEADER_BYTES == 0, "page");
 RTD_STATIC_ASSERT(offsetof(struct rtd_exact, shadow) % RTD_HEADER_BYTES == 0, "page");
 RTD_STATIC_ASSERT(RTD_LEDGER_BYTES % RTD_HEADER_BYTES == 0, "the region begins on a page");
-RTD_STATIC_ASSERT(1 << RTD_SHADOW_SITE_BITS == RTD_EXACT_SITE_COUNT, "a site fits its field");
+RTD_STATIC_ASSERT((uint64_t)RTD_EXACT_SITE_COUNT << RTD_SHADOW_SITE_SHIFT ==
+                      UINT64_C(1) << RTD_SHADOW_HALF_SHIFT,
+                  "a site fits its field");
 
 /* The exact part of a ledger whose mapping has RTD_LEDGER_EXACT_BYTES. */
 static inline struct rtd_exact *rtd_exact_of(struct rtd_ledger *ledger)
 {
     return (struct rtd_exact *)(void *)((unsigned char *)ledger + RTD_LEDGER_BYTES);
+}
+
+/* header.shadow_birth at this time. */
+static inline uint64_t rtd_shadow_birth_at(uint64_t clock_ms)
+{
+    const uint64_t units = clock_ms / RTD_LIFETIME_UNIT_MS & RTD_SHADOW_BIRTH_MASK;
+    return RTD_SHADOW_SMALL | units << RTD_SHADOW_BIRTH_SHIFT | RTD_SHADOW_USED;
 }
 
 /* Bytes of a ledger in this mode. */

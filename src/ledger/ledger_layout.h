@@ -235,7 +235,8 @@ struct rtd_header {
     _Atomic uint32_t no_handshake;   /* 1: the target runs under seccomp; do not talk at fork */
     uint32_t reserved1;
     _Atomic uint64_t adapt_low_ms; /* the collector's own: time spent below the rate aimed at */
-    uint64_t reserved2[4];
+    _Atomic uint64_t shadow_birth; /* exact mode: the clock as a shadow word, see ledger_exact.h */
+    uint64_t reserved2[3];
 
     /* Offset 192. Written by the agent once. */
     _Atomic uint32_t agent_state;

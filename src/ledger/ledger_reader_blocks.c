@@ -25,7 +25,6 @@ enum {
     VISIT_PAGES = 512,
     EXTENT_MAX = 16384,
     PAGE_WORDS = RTD_PAGE_BYTES / 8,
-    SIZE_WORD_SHIFT = 20,           /* of a large block's size, so that "used" is 0 there */
     MARGIN = RTD_SHADOW_SIZE_WORDS, /* words behind a page that its blocks may need */
 };
 
@@ -124,7 +123,7 @@ static void keep_block(struct block_walk *walk, uint64_t address, uint64_t word,
     const struct rtd_image_sample sample = {
         .address = address,
         .size = size,
-        .site = (uint32_t)word & (RTD_EXACT_SITE_COUNT - 1),
+        .site = (uint32_t)((word & RTD_SHADOW_SITE_MASK) >> RTD_SHADOW_SITE_SHIFT),
         .interval = 1,
         .birth_ms = birth_ms(image, word),
     };
@@ -146,13 +145,14 @@ static void keep_block(struct block_walk *walk, uint64_t address, uint64_t word,
 /* What a block's word says, or the word behind it that has the size of a large one. */
 static uint64_t block_size(const uint64_t *word)
 {
-    const uint64_t size = *word >> RTD_SHADOW_SIZE_SHIFT;
-
-    /* Another block's word there: this one went unseen, and its size with it. */
-    if (size != RTD_SHADOW_SIZE_LARGE || (word[MARGIN] & RTD_SHADOW_USED) != 0) {
-        return size;
+    if ((*word & RTD_SHADOW_SMALL) != 0) {
+        return *word >> RTD_SHADOW_SIZE_SHIFT & RTD_SHADOW_SIZE_MASK;
     }
-    return word[MARGIN] >> SIZE_WORD_SHIFT;
+    /* Another block's word there: this one went unseen, and its size with it. */
+    if ((word[MARGIN] & RTD_SHADOW_USED) != 0) {
+        return RTD_SHADOW_SIZE_MASK + 1;
+    }
+    return word[MARGIN] >> RTD_SHADOW_SIZE_WORD_SHIFT;
 }
 
 /* The blocks that begin on one page of a leaf; words has MARGIN more behind it. */
@@ -170,7 +170,7 @@ static void take_page(struct block_walk *walk, uint32_t page, const uint64_t *wo
             continue;
         }
         const uint64_t offset = (first + i) << RTD_SHADOW_GRANULE_SHIFT;
-        const uint64_t half = (word & RTD_SHADOW_HALF) != 0 ? 16 : 0;
+        const uint64_t half = (word >> RTD_SHADOW_HALF_SHIFT & 1) * 16;
         keep_block(walk, ((region - 1) << RTD_SHADOW_REGION_BITS) + offset + half, word,
                    block_size(&words[i]));
     }

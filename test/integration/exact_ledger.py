@@ -206,13 +206,12 @@ class Ledger:
                 continue
             words = self.words(OFF_SHADOW + leaf * LEAF_STRIDE * 8, LEAF_STRIDE)
             for index, word in words.items():
-                if word >> 19 & 1 == 0:
+                if word & 1 == 0:
                     continue
-                size = word >> 44
-                if size == 0xFFFFF:
-                    size = words[index + 2] >> 20
-                half = 16 if word >> 18 & 1 else 0
-                yield ((region - 1) << 26) + (index << 5) + half, size, word & (SITES - 1)
+                size = word >> 22 & 0x1FFFF if word >> 63 else words[index + 2] >> 1
+                half = 16 if word >> 21 & 1 else 0
+                yield (((region - 1) << 26) + (index << 5) + half, size,
+                       word >> 3 & (SITES - 1))
 
 
 def descriptors(collector):

@@ -124,7 +124,7 @@ void rtd_support_exact_block(struct rtd_support_exact *made, uint64_t address, u
                              uint64_t size, uint64_t birth_ms)
 {
     const uint64_t region = 1 + (address >> RTD_SHADOW_REGION_BITS);
-    uint64_t shown = size;
+    uint64_t shown = 0;
     uint32_t leaf = 0;
 
     while (atomic_load(&made->exact->leaf_regions[leaf]) != region) {
@@ -138,14 +138,14 @@ void rtd_support_exact_block(struct rtd_support_exact *made, uint64_t address, u
     _Atomic uint64_t *const word =
         &made->exact->shadow[leaf][(address & ((UINT64_C(1) << RTD_SHADOW_REGION_BITS) - 1)) >>
                                    RTD_SHADOW_GRANULE_SHIFT];
-    if (size >= RTD_SHADOW_SIZE_LARGE) {
-        atomic_store(word + RTD_SHADOW_SIZE_WORDS, size << 20);
-        shown = RTD_SHADOW_SIZE_LARGE;
-    }
-    atomic_store(word, site | ((address & 16) != 0 ? RTD_SHADOW_HALF : 0) | RTD_SHADOW_USED |
+    if (size > RTD_SHADOW_SIZE_MASK)
+        atomic_store(word + RTD_SHADOW_SIZE_WORDS, size << RTD_SHADOW_SIZE_WORD_SHIFT);
+    else
+        shown = RTD_SHADOW_SMALL | size << RTD_SHADOW_SIZE_SHIFT;
+    atomic_store(word, (uint64_t)site << RTD_SHADOW_SITE_SHIFT | RTD_SHADOW_USED | shown |
+                           (address >> 4 & 1) << RTD_SHADOW_HALF_SHIFT |
                            (birth_ms / RTD_LIFETIME_UNIT_MS & RTD_SHADOW_BIRTH_MASK)
-                               << RTD_SHADOW_BIRTH_SHIFT |
-                           shown << RTD_SHADOW_SIZE_SHIFT);
+                               << RTD_SHADOW_BIRTH_SHIFT);
 }
 
 static void fill_tables(struct rtd_support_exact *made)

@@ -310,9 +310,9 @@ static void flip_in_flat(struct rtd_shape_flat *flat, size_t word, size_t bit)
     const unsigned words = atomic_load(&flat->group_count) * 4;
     if (atomic_load(&flat->id) == 0 || words == 0)
         return;
-    struct rtd_shape_group *const group = &flat->groups[word % words / 4];
-    uint64_t *const values = (uint64_t *)(void *)group->pairs;
-    values[word % 4] ^= UINT64_C(1) << bit % 64;
+    struct rtd_shape_chunk *const chunk = &flat->chunks[word % words / 8];
+    uint64_t *const values = (uint64_t *)(void *)chunk->pairs;
+    values[word % words % 8] ^= UINT64_C(1) << bit % 64;
 }
 
 static void a_record_with_a_flipped_bit_is_never_taken(void **state)

@@ -74,6 +74,7 @@ static void an_unused_ledger_comes_back_as_new(void **state)
     assert_int_equal(pool.made_count, 1);
     assert_int_equal(pool.reused_count, 1);
     fresh.clock_ms = used->header.clock_ms;
+    fresh.shadow_birth = used->header.shadow_birth;
     assert_memory_equal(&used->header, &fresh, sizeof(fresh));
     assert_true(used->threads[5].tid == 0 && used->threads[5].allocated_bytes == 0);
     rtd_ledger_close(&ledger.handle);
