@@ -3,7 +3,7 @@
  * agent_handshake.c - see agent_handshake.h. The only place where the agent makes system calls
  * besides agent_start.c and agent_lock.c.
  *
- * Runs in:    agent, in the constructor and in the child handler of fork()
+ * Runs in:    agent, in the constructor, the child handler of fork(), riptide_heap_adopt()
  * Threads:    one caller at a time
  * Allocates:  never
  * Fails:      by a negative errno, with every descriptor closed
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -87,6 +88,14 @@ static long receive_welcome(long fd, struct rtd_welcome *welcome, int *ledger_fd
     return *ledger_fd >= 0 && has_size ? 0 : -EPROTO;
 }
 
+static void keep_sparse(long at, uint64_t bytes)
+{
+    /* The ledger is no part of a core dump; it lives in the collector. */
+    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_DONTDUMP, 0, 0, 0);
+    /* Sparse by design: a huge page for each word that is touched would fill it. */
+    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE, 0, 0, 0);
+}
+
 static long map_ledger(int fd, uint64_t bytes, struct rtd_ledger *place, struct rtd_ledger **out)
 {
     const long flags = MAP_SHARED | (place != NULL ? MAP_FIXED : 0);
@@ -95,10 +104,33 @@ static long map_ledger(int fd, uint64_t bytes, struct rtd_ledger *place, struct 
     if (at < 0 && at > -4096)
         return at;
     *out = (struct rtd_ledger *)at;
-    /* The ledger is no part of a core dump; it lives in the collector. */
-    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_DONTDUMP, 0, 0, 0);
-    /* Sparse by design: a huge page for each word that is touched would fill it. */
-    rtd_syscall(SYS_madvise, at, (long)bytes, MADV_NOHUGEPAGE, 0, 0, 0);
+    keep_sparse(at, bytes);
+    return 0;
+}
+
+int rtd_handshake_map(int fd, struct rtd_ledger **out, size_t *out_bytes)
+{
+    struct stat file = {0};
+    const long seals = rtd_syscall(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
+    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 ||
+        rtd_syscall(SYS_fstat, fd, (long)&file, 0, 0, 0, 0) < 0)
+        return -EINVAL;
+    const long bytes = file.st_size;
+    if (bytes != (long)RTD_LEDGER_BYTES && bytes != (long)RTD_LEDGER_EXACT_BYTES)
+        return -EINVAL;
+    /* After mlockall(MCL_FUTURE) a mapping is read in at once, unless nobody may read it. */
+    const long at = rtd_syscall(SYS_mmap, 0, bytes, PROT_NONE, MAP_SHARED, fd, 0);
+    if (at < 0 && at > -4096)
+        return (int)at;
+    rtd_syscall(SYS_munlock, at, bytes, 0, 0, 0, 0);
+    const long result = rtd_syscall(SYS_mprotect, at, bytes, PROT_READ | PROT_WRITE, 0, 0, 0);
+    if (result < 0) {
+        rtd_syscall(SYS_munmap, at, bytes, 0, 0, 0, 0);
+        return (int)result;
+    }
+    keep_sparse(at, (uint64_t)bytes);
+    *out = (struct rtd_ledger *)at;
+    *out_bytes = (size_t)bytes;
     return 0;
 }
 

@@ -16,8 +16,9 @@
  * The kernel holds the whole address space against RLIMIT_MEMLOCK, the ledger's included. Where it
  * refuses for that, and the program's own mappings fit, they are locked one by one all the same.
  *
- * These and a fork's are the only system calls that the agent makes after its start. Under a filter
- * of system calls it makes none but mlockall() itself: the filter may kill who calls another.
+ * These, a fork's and an adoption's are the only system calls that the agent makes after its start.
+ * Under a filter of system calls it makes none but mlockall() itself: the filter may kill who calls
+ * another.
  */
 #include "agent/agent_lock.h"
 
@@ -36,8 +37,17 @@
 
 enum { CHUNK_BYTES = 256, PAGE_BYTES = 4096 };
 
+/*
+ * Where the agent's own zeroed memory lies. Linked into a program it is no more the whole of that
+ * object's: the build then gathers it in a section of its own and names its ends.
+ */
+#ifndef RTD_TABLES_START
+#define RTD_TABLES_START __bss_start
+#define RTD_TABLES_END   _end
+#endif
+
 #pragma GCC visibility push(hidden)
-extern char __bss_start[], _end[];
+extern char RTD_TABLES_START[], RTD_TABLES_END[];
 #pragma GCC visibility pop
 
 struct range {
@@ -48,8 +58,8 @@ struct range {
 static struct range tables(void)
 {
     const uintptr_t mask = ~(uintptr_t)(PAGE_BYTES - 1);
-    return (struct range){((uintptr_t)__bss_start + PAGE_BYTES - 1) & mask,
-                          ((uintptr_t)_end + PAGE_BYTES - 1) & mask};
+    return (struct range){((uintptr_t)RTD_TABLES_START + PAGE_BYTES - 1) & mask,
+                          (uintptr_t)RTD_TABLES_END & mask};
 }
 
 void rtd_lock_keep_sparse(void)

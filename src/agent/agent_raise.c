@@ -12,6 +12,8 @@
 #include "agent/agent_real.h"
 #include "ledger/ledger_exact.h"
 
+#include <stdatomic.h>
+
 #include "agent/agent_only.h"
 
 enum { LEAST_BYTES = 1 << RTD_SHADOW_GRANULE_SHIFT };
@@ -84,6 +86,8 @@ void rtd_raise_begin(void)
     if (rtd_real.malloc == raise_malloc)
         return;
     behind = rtd_real;
+    /* Other threads may be running: who is led here finds what is behind. */
+    atomic_thread_fence(memory_order_release);
     rtd_real.malloc = raise_malloc;
     rtd_real.calloc = raise_calloc;
     rtd_real.realloc = raise_realloc;

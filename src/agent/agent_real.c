@@ -9,13 +9,16 @@
  *
  * Why not dlsym(RTLD_NEXT): it takes the loader's lock, and a failed look-up allocates, which
  * would re-enter malloc; optional functions (free_sized) must be looked up without failing.
- * Objects stand in the link map in load order, so "next" is what follows this object in it. The
- * objects read here were all mapped before the program started and are never unmapped.
+ * Objects stand in the link map in load order, so "next" is what follows this object in it, other
+ * agents left out: the first one in the order of search records, and the others must not stand
+ * between it and the allocator. The objects read here were all mapped before the program started
+ * and are never unmapped.
  */
 #include "agent/agent_real.h"
 
 #include "agent/agent_mark.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
 #include <stdarg.h>
@@ -71,6 +74,11 @@ static bool same(const char *a, const char *b)
         b++;
     }
     return *a == *b;
+}
+
+static bool same_magic(const ElfW(Ehdr) * header)
+{
+    return __builtin_memcmp(header->e_ident, ELFMAG, SELFMAG) == 0;
 }
 
 static bool is_definition(const struct tables *tables, uint32_t index, const char *name)
@@ -132,24 +140,105 @@ static const struct link_map *own_map(void)
     return map;
 }
 
-static void *find_next(const char *name)
+/* ---- other agents ---- */
+
+/*
+ * Tells agents from allocators: one may be preloaded into a program that another is linked to. A
+ * note and not a symbol, because of a program that an agent is linked into statically the linker
+ * exports only what some library asks for.
+ */
+struct agent_note {
+    ElfW(Nhdr) header;
+    char name[8];
+    uint32_t version;
+};
+
+enum { AGENT_NOTE_TYPE = 1 };
+
+__attribute__((section(".note.riptide"), used,
+               aligned(4))) static const struct agent_note agent_note = {
+    {sizeof "Riptide", sizeof(uint32_t), AGENT_NOTE_TYPE}, "Riptide", 1};
+
+static bool has_agent_note(const unsigned char *at, size_t length)
 {
-    const struct link_map *map = own_map();
-    /* Not in the main namespace's list (cannot happen to a preload): search from its start. */
-    map = map != NULL ? map->l_next : _r_debug.r_map;
-    for (; map != NULL; map = map->l_next) {
-        void *const found = map->l_ld != _DYNAMIC ? find_in(map, name) : NULL;
-        if (found != NULL)
-            return found;
+    while (length >= sizeof(ElfW(Nhdr))) {
+        const ElfW(Nhdr) *const note = (const ElfW(Nhdr) *)(const void *)at;
+        const size_t bytes = sizeof *note + (((size_t)note->n_namesz + 3) & ~(size_t)3) +
+                             (((size_t)note->n_descsz + 3) & ~(size_t)3);
+        if (bytes > length)
+            break;
+        if (note->n_namesz == sizeof agent_note.name &&
+            same((const char *)(at + sizeof *note), agent_note.name))
+            return true;
+        at += bytes;
+        length -= bytes;
+    }
+    return false;
+}
+
+/* From the program headers, which stand in the first page of any object that a linker made. */
+static bool is_agent(const struct link_map *map)
+{
+    struct dl_find_object object;
+    if (map->l_ld == _DYNAMIC)
+        return true;
+    if (_dl_find_object(map->l_ld, &object) != 0)
+        return false;
+    const unsigned char *const start = object.dlfo_map_start;
+    const ElfW(Ehdr) *const header = (const ElfW(Ehdr) *)(const void *)start;
+    if (!same_magic(header) || header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > RTD_MARK_PAGE_BYTES)
+        return false;
+    const ElfW(Phdr) *const segments = (const ElfW(Phdr) *)(const void *)(start + header->e_phoff);
+    for (unsigned i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == PT_NOTE &&
+            has_agent_note((const unsigned char *)(map->l_addr + segments[i].p_vaddr),
+                           segments[i].p_memsz))
+            return true;
+    return false;
+}
+
+bool rtd_real_is_second(void)
+{
+    const struct link_map *map = _r_debug.r_map;
+    while (map != NULL && map->l_ld != _DYNAMIC && !is_agent(map))
+        map = map->l_next;
+    return map != NULL && map->l_ld != _DYNAMIC;
+}
+
+/* ---- the next definition ---- */
+
+/* The first object from `map` to before `end` that defines a name, no agent; NULL: none. */
+static const struct link_map *definer(const struct link_map *map, const struct link_map *end,
+                                      const char *name, void **found)
+{
+    for (; map != end; map = map->l_next) {
+        *found = find_in(map, name);
+        if (*found != NULL && !is_agent(map))
+            return map;
     }
     return NULL;
+}
+
+/*
+ * The object that defines a name next; NULL: none. *found: the definition. An agent that came with
+ * a plugin stands behind the C library, and one in a namespace of its own in no list: the first
+ * definition of all serves them.
+ */
+static const struct link_map *next_map(const char *name, void **found)
+{
+    const struct link_map *const own = own_map();
+    const struct link_map *const next =
+        own != NULL ? definer(own->l_next, NULL, name, found) : NULL;
+    return next != NULL ? next : definer(_r_debug.r_map, own, name, found);
 }
 
 bool rtd_real_is_interposed(void)
 {
     for (const struct link_map *map = _r_debug.r_map; map != NULL; map = map->l_next) {
+        /* Linked into a program that exports nothing, it is not what the libraries call. */
         if (map->l_ld == _DYNAMIC)
-            return true;
+            return find_in(map, "malloc") != NULL;
         if (find_in(map, "malloc") != NULL)
             return false;
     }
@@ -356,11 +445,8 @@ static const struct {
 /* The object behind this one that defines malloc. */
 static const struct link_map *malloc_map(void)
 {
-    const struct link_map *map = own_map();
-    map = map != NULL ? map->l_next : NULL;
-    while (map != NULL && find_in(map, "malloc") == NULL)
-        map = map->l_next;
-    return map;
+    void *found;
+    return own_map() != NULL ? next_map("malloc", &found) : NULL;
 }
 
 bool rtd_real_is_glibc(void)
@@ -380,8 +466,8 @@ uint32_t rtd_mark_mask = RTD_MARK_MASK_OTHERS;
 void rtd_real_resolve(void)
 {
     for (size_t i = 0; i < RTD_ARRAY_LENGTH(next_names); i++) {
-        void *const found = find_next(next_names[i].name);
-        if (found != NULL)
+        void *found;
+        if (next_map(next_names[i].name, &found) != NULL)
             __builtin_memcpy((char *)&rtd_real + next_names[i].offset, &found, sizeof found);
     }
     rtd_mark_mask = rtd_real_is_glibc() ? RTD_MARK_MASK_GLIBC : RTD_MARK_MASK_OTHERS;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * agent_real.h - the allocator behind the agent: the next definition of each malloc function.
+ * agent_real.h - the allocator behind the agent: the next definition of each malloc function that
+ * is not another agent's.
  *
  * Runs in:    agent, any thread, also before any constructor
  * Threads:    the pointers are written once, with the same values by whoever comes first
@@ -53,6 +54,12 @@ void rtd_real_resolve(void);
 
 /* True when the program's own calls of malloc reach this agent (nothing before it defines it). */
 bool rtd_real_is_interposed(void);
+
+/*
+ * True when another agent stands before this one: it is the one that records. One is preloaded by
+ * `riptide run`, another may be linked to the program or into it.
+ */
+bool rtd_real_is_second(void);
 
 /*
  * An address in the object that defines the real malloc, or NULL when that object does not define

@@ -16,8 +16,8 @@
 #include "agent/agent_filter.h"
 #include "agent/agent_modules.h"
 #include "agent/agent_state.h"
-#include "unwind/unwind_stack.h"
 #include "base/base_math.h"
+#include "unwind/unwind_stack.h"
 
 #include "agent/agent_only.h"
 
@@ -41,9 +41,11 @@ static _Atomic uint32_t scratch_taken[SCRATCH_COUNT];
 
 struct rtd_ledger *rtd_record_ledger(void)
 {
-    /* Acquire pairs with the release in agent_start.c: the ledger is mapped and checked. */
-    if (rtd_agent.page == NULL || rtd_agent.is_exact ||
-        atomic_load_explicit(&rtd_agent.page->ready, memory_order_acquire) == 0)
+    /* Acquire pairs with the release in agent_start.c: the ledger is mapped and checked, and its
+     * mode known. */
+    if (rtd_agent.page == NULL ||
+        atomic_load_explicit(&rtd_agent.page->ready, memory_order_acquire) == 0 ||
+        rtd_agent.is_exact)
         return NULL;
     return rtd_agent.ledger;
 }
@@ -116,7 +118,7 @@ struct rtd_ledger *rtd_record_enter(struct rtd_thread_state *state, size_t size,
 {
     struct rtd_ledger *const ledger = rtd_record_ledger();
     if (ledger == NULL) {
-        state->left = rtd_agent.page == NULL ? 0 : RTD_LEFT_MUTED;
+        state->left = rtd_agent.left_unrecorded;
         return NULL;
     }
     if (state->ready != atomic_load_explicit(&rtd_agent.page->ready, RELAXED)) {

@@ -203,7 +203,9 @@ static void check_malloc(struct rtd_program_checks *out)
 {
     const struct rtd_symbol_elf *elf = &out->elf;
 
-    if (elf->defines_malloc)
+    if (elf->has_agent)
+        add(out, "malloc", RTD_CHECK_OK, "", "libriptide-heap is linked into it and records");
+    else if (elf->defines_malloc)
         add(out, "malloc", RTD_CHECK_WARN,
             "link the allocator as a shared library, or build without it",
             "brings its own malloc, so the agent may be blind to its allocations");

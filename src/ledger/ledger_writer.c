@@ -14,6 +14,8 @@
 
 #include "base/base_math.h"
 
+#include <errno.h>
+
 #define RELAXED memory_order_relaxed
 
 static uint64_t mix(uint64_t x)
@@ -231,30 +233,77 @@ static bool equal_names(const char *a, const char *b)
     return a[i] == b[i];
 }
 
-uint32_t rtd_tag_insert(struct rtd_ledger *ledger, const char *component, const char *operation)
+/* Writes an entry that was free into it; false: another thread was faster. */
+static bool fill_tag(struct rtd_tag *tag, const char *component, const char *operation)
+{
+    uint32_t state = 0;
+    if (!atomic_compare_exchange_strong_explicit(&tag->state, &state, 1, memory_order_acquire,
+                                                 RELAXED))
+        return false;
+    copy_name(tag->component, component);
+    copy_name(tag->operation, operation);
+    /* Pairs with the acquire loads of those who look for a name: the names are whole. */
+    atomic_store_explicit(&tag->state, 2, memory_order_release);
+    return true;
+}
+
+uint32_t rtd_tag_table_insert(struct rtd_tag *table, const char *component, const char *operation,
+                              bool *is_new)
 {
     char names[2][RTD_TAG_NAME_BYTES];
     copy_name(names[0], component);
     copy_name(names[1], operation);
 
+    *is_new = false;
     for (uint32_t id = RTD_TAG_FIRST; id < RTD_TAG_COUNT; id++) {
-        struct rtd_tag *const tag = &ledger->tags[id];
-        uint32_t state = atomic_load_explicit(&tag->state, memory_order_acquire);
-        if (state == 0 && atomic_compare_exchange_strong_explicit(&tag->state, &state, 1,
-                                                                  memory_order_acquire, RELAXED)) {
-            copy_name(tag->component, names[0]);
-            copy_name(tag->operation, names[1]);
-            /* Pairs with the acquire load above and in the reader: the names are whole. */
-            atomic_store_explicit(&tag->state, 2, memory_order_release);
-            atomic_fetch_add_explicit(&ledger->header.tag_count, 1, RELAXED);
+        struct rtd_tag *const tag = &table[id];
+        if (atomic_load_explicit(&tag->state, memory_order_acquire) == 0 &&
+            fill_tag(tag, names[0], names[1])) {
+            *is_new = true;
             return id;
         }
-        if (state == 2 && equal_names(tag->component, names[0]) &&
-            equal_names(tag->operation, names[1]))
+        if (atomic_load_explicit(&tag->state, memory_order_acquire) == 2 &&
+            equal_names(tag->component, names[0]) && equal_names(tag->operation, names[1]))
             return id;
     }
+    return RTD_NONE;
+}
+
+int rtd_tag_table_names(const struct rtd_tag *table, uint32_t id, char *component, char *operation)
+{
+    if (id == RTD_TAG_OTHER) {
+        copy_name(component, "other");
+        copy_name(operation, "");
+        return 0;
+    }
+    if (id < RTD_TAG_FIRST || id >= RTD_TAG_COUNT ||
+        atomic_load_explicit(&table[id].state, memory_order_acquire) != 2)
+        return -ENOENT;
+    copy_name(component, table[id].component);
+    copy_name(operation, table[id].operation);
+    return 0;
+}
+
+uint32_t rtd_tag_insert(struct rtd_ledger *ledger, const char *component, const char *operation)
+{
+    bool is_new;
+    const uint32_t id = rtd_tag_table_insert(ledger->tags, component, operation, &is_new);
+    if (is_new)
+        atomic_fetch_add_explicit(&ledger->header.tag_count, 1, RELAXED);
+    if (id != RTD_NONE)
+        return id;
     rtd_loss_add(ledger, RTD_LOSS_TAGS_OVERFLOW, 1);
     return RTD_TAG_OTHER;
+}
+
+void rtd_tag_publish(struct rtd_ledger *ledger, const struct rtd_tag *table, uint32_t id)
+{
+    if (id < RTD_TAG_FIRST || id >= RTD_TAG_COUNT ||
+        atomic_load_explicit(&table[id].state, memory_order_acquire) != 2)
+        return;
+    if (atomic_load_explicit(&ledger->tags[id].state, RELAXED) == 0 &&
+        fill_tag(&ledger->tags[id], table[id].component, table[id].operation))
+        atomic_fetch_add_explicit(&ledger->header.tag_count, 1, RELAXED);
 }
 
 /* ---- threads ---- */

@@ -85,6 +85,22 @@ uint64_t rtd_sample_weight(uint64_t size, uint32_t interval);
 /* Finds or adds a component/operation pair; RTD_TAG_OTHER when the table is full. */
 uint32_t rtd_tag_insert(struct rtd_ledger *ledger, const char *component, const char *operation);
 
+/*
+ * The same in a table of RTD_TAG_COUNT entries that is no ledger's; RTD_NONE when it is full.
+ * *is_new: this call added the pair.
+ */
+uint32_t rtd_tag_table_insert(struct rtd_tag *table, const char *component, const char *operation,
+                              bool *is_new);
+
+/*
+ * Copies the names of an entry into buffers of RTD_TAG_NAME_BYTES; RTD_TAG_OTHER is "other". 0, or
+ * -ENOENT for an id that was not given out.
+ */
+int rtd_tag_table_names(const struct rtd_tag *table, uint32_t id, char *component, char *operation);
+
+/* Gives a ledger an entry of such a table under the same id, unless it has one there. */
+void rtd_tag_publish(struct rtd_ledger *ledger, const struct rtd_tag *table, uint32_t id);
+
 /* Claims a block for a thread; RTD_NONE when all are taken. hint spreads the search. */
 uint32_t rtd_thread_claim(struct rtd_ledger *ledger, uint32_t tid, uint32_t hint);
 

@@ -295,6 +295,7 @@ static int read_sections(const struct rtd_symbol_elf_file *file, struct rtd_symb
             break;
         out->is_go |= strcmp(section.name, ".go.buildinfo") == 0 ||
                       strcmp(section.name, ".note.go.buildid") == 0;
+        out->has_agent |= strcmp(section.name, ".note.riptide") == 0;
         /* There is one of each in an honest file. */
         if ((section.type == SHT_DYNSYM || section.type == SHT_SYMTAB) && tables++ < 2)
             err = read_symbols(file, &section, out);

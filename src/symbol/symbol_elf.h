@@ -52,6 +52,7 @@ struct rtd_symbol_elf {
     bool needs_ubsan;
     bool has_static_sanitizer; /* a sanitizer's allocator is linked into the program */
     bool defines_malloc;       /* the program brings its own malloc */
+    bool has_agent;            /* our own agent is linked into it */
     bool is_setuid;            /* the mode bits; the loader then ignores LD_PRELOAD */
     bool is_setgid;
     bool has_capabilities;      /* security.capability, same consequence */

@@ -14,7 +14,9 @@ EXPORTED = {
     "malloc", "free", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc",
     "posix_memalign", "valloc", "pvalloc", "malloc_usable_size", "cfree", "free_sized",
     "free_aligned_sized", "dlclose", "mmap", "mmap64", "munmap", "mremap", "brk", "sbrk", "mlockall",
-    "riptide_tag_intern", "riptide_tag_swap",
+    "riptide_tag_intern", "riptide_tag_swap", "riptide_heap_adopt", "riptide_heap_ledger",
+    "riptide_agent_tag_intern", "riptide_agent_tag_swap", "riptide_agent_tag_get",
+    "riptide_agent_tag_names", "riptide_agent_tag_offset", "riptide_tag_offset",
 }
 
 # Everything the agent may ask of the process it is in. None of it takes a lock that a program can

@@ -10,7 +10,7 @@
  * Fails:      by aborting: a test without a truth is no test
  *
  * Both count from the same event on. The oracle asks the agent before each event whether it records
- * (interning a tag gives 0 as long as it does not) and forgets all it knew when it begins: what was
+ * (there is no ledger as long as it does not) and forgets all it knew when it begins: what was
  * allocated before is unknown to both. A forked child is asked anew.
  *
  * A handler of an asynchronous signal may not allocate: the lock may be its own thread's.
@@ -48,7 +48,7 @@ struct range {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct exact_file *file;
 static struct range hidden[2]; /* code whose frames are in no stack: the agent's, and this one */
-static uint32_t (*tag_intern)(const char *, const char *);
+static const void *(*heap_ledger)(void);
 static bool takes_stacks, counts_natively;
 static char out_name[PATH_MAX - 32];
 /* A page that is zero in a forked child, by MADV_WIPEONFORK: 1 = this process has begun. */
@@ -72,9 +72,9 @@ void oracle_settings(void)
     snprintf(out_name, sizeof out_name, "%s", name != NULL ? name : "");
     takes_stacks = stacks != NULL && stacks[0] == '1';
     counts_natively = native != NULL && native[0] == '1';
-    oracle_find(&tag_intern, RTLD_DEFAULT, "riptide_tag_intern");
+    oracle_find(&heap_ledger, RTLD_DEFAULT, "riptide_heap_ledger");
     uintptr_t agent = 0;
-    memcpy(&agent, &tag_intern, sizeof agent);
+    memcpy(&agent, &heap_ledger, sizeof agent);
     hidden[0] = range_of(agent);
     hidden[1] = range_of((uintptr_t)&lock);
     begun = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -120,8 +120,7 @@ static bool is_counting_locked(void)
 {
     if (*begun != 0)
         return true;
-    if (out_name[0] == '\0' ||
-        !(tag_intern != NULL ? tag_intern("exact oracle", "asks") != 0 : counts_natively))
+    if (out_name[0] == '\0' || !(heap_ledger != NULL ? heap_ledger() != NULL : counts_natively))
         return false;
     begin_locked();
     last_serial = 0;
