@@ -10,6 +10,8 @@
 #ifndef RTD_TRACK_PROCESS_H
 #define RTD_TRACK_PROCESS_H
 
+#include "track/track_allocator.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,6 +32,8 @@ struct rtd_memory_snapshot {
     uint32_t threads;
     uint64_t minor_faults, major_faults; /* since the process began */
     bool valid;                          /* false: never read, or reading failed half-way */
+    /* Of a process that asked its own allocator (a manager's); not asked everywhere else. */
+    struct rtd_allocator_figures allocator;
 };
 
 /*
@@ -38,6 +42,12 @@ struct rtd_memory_snapshot {
  * also for a zombie, whose memory is gone. Without success out->valid is false.
  */
 int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out);
+
+/*
+ * rtd_track_snapshot() of the calling process. Where the limit is physical memory, that none of the
+ * control groups has a tighter one is believed for a second, which halves the cost.
+ */
+int rtd_track_snapshot_self(struct rtd_memory_snapshot *out);
 
 /*
  * Brings a snapshot that rtd_track_snapshot() filled up to date, but for the limit, which is half

@@ -45,6 +45,27 @@ static pid_t ended_child(bool wait_for_it)
     return pid;
 }
 
+static void a_snapshot_of_the_caller_is_the_same_when_asked_again(void **state)
+{
+    (void)state;
+    struct rtd_memory_snapshot whole, first, again;
+    assert_int_equal(rtd_track_snapshot(getpid(), &whole), 0);
+    assert_int_equal(rtd_track_snapshot_self(&first), 0);
+    void *seen = mmap(NULL, SEEN_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    assert_ptr_not_equal(seen, MAP_FAILED);
+    assert_int_equal(rtd_track_snapshot_self(&again), 0);
+    munmap(seen, SEEN_BYTES);
+    assert_true(first.valid && again.valid);
+    assert_int_equal(first.limit_bytes, whole.limit_bytes);
+    assert_int_equal(again.limit_bytes, whole.limit_bytes);
+    assert_int_equal(again.limit_is_cgroup, whole.limit_is_cgroup);
+    assert_in_range(again.rss_bytes - first.rss_bytes, SEEN_BYTES - (2 << 20),
+                    SEEN_BYTES + (8 << 20));
+    assert_true(again.pressure > first.pressure && again.pressure <= 1);
+    assert_true(again.text_bytes > 0 && again.stack_bytes > 0 && again.threads >= 1);
+}
+
 static void a_snapshot_of_ourselves_is_true_bytes(void **state)
 {
     (void)state;
@@ -308,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_of_ourselves_is_true_bytes),
+        cmocka_unit_test(a_snapshot_of_the_caller_is_the_same_when_asked_again),
         cmocka_unit_test(a_glance_and_an_update_follow_and_keep_the_rest),
         cmocka_unit_test(a_failed_glance_or_update_changes_nothing),
         cmocka_unit_test(a_process_that_is_gone_is_esrch_everywhere),
