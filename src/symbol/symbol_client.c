@@ -2,7 +2,7 @@
 /*
  * symbol_client.c - the resolver's end of the worker: start it, ask it, end it.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    a client belongs to one thread at a time
  * Allocates:  one buffer for an answer
  * Fails:      see the header
@@ -10,6 +10,7 @@
 #include "symbol/symbol_client.h"
 
 #include "symbol/symbol_resolver.h"
+#include "symbol/symbol_spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,31 +38,65 @@ static void run_worker(int fd, char *const arguments[], char *const environment[
     _exit(127);
 }
 
-/* The process id, or negative errno. The child never returns from here. */
-static int fork_worker(int fd, bool exec)
-{
-    char name[] = "riptide", argument[] = RTD_SYMBOL_WORKER_ARGUMENT;
-    char *const arguments[] = {name, argument, NULL};
-    char libraries[4096] = "LD_LIBRARY_PATH=";
-    char *environment[] = {NULL, NULL};
-    const char *path = getenv("LD_LIBRARY_PATH");
+/* A program that is not `riptide` holds no worker of its own: libriptide in somebody's service. */
+#pragma weak rtd_symbol_worker_main
 
-    if (path && strlen(path) + strlen(libraries) < sizeof(libraries)) {
-        memcpy(libraries + strlen(libraries), path, strlen(path) + 1);
-        environment[0] = libraries;
+struct arguments {
+    char libraries[4096];
+    char *words[3], *environment[2];
+};
+
+/* Nothing of the caller's environment but where its libraries are. */
+static void fill_arguments(struct arguments *arguments, const char *path)
+{
+    static char name[] = "riptide", argument[] = RTD_SYMBOL_WORKER_ARGUMENT;
+    static const char variable[] = "LD_LIBRARY_PATH";
+
+    *arguments = (struct arguments){.words = {name, argument, NULL}};
+    if (path && strlen(path) + sizeof(variable) < sizeof(arguments->libraries)) {
+        (void)snprintf(arguments->libraries, sizeof(arguments->libraries), "%s=%s", variable, path);
+        arguments->environment[0] = arguments->libraries;
     }
+}
+
+/* The process id, or negative errno. The child never returns from here. */
+static int fork_worker(const struct rtd_symbol_client *client, int fd, bool exec)
+{
+    struct arguments arguments;
+
+    if (!exec && !rtd_symbol_worker_main)
+        return -ENOSYS;
+    fill_arguments(&arguments, client->library_path);
     const pid_t pid = fork();
     if (pid < 0)
         return -errno;
     if (pid == 0) {
         if (exec)
-            run_worker(fd, arguments, environment);
+            run_worker(fd, arguments.words, arguments.environment);
         _exit(rtd_symbol_worker_main(fd));
     }
     return pid;
 }
 
-int rtd_symbol_client_start(struct rtd_symbol_client *client, bool exec)
+static int spawn_worker(struct rtd_symbol_client *client, const char *program, int fd)
+{
+    struct arguments arguments;
+
+    fill_arguments(&arguments, client->library_path);
+    const struct rtd_symbol_program what = {
+        .path = program,
+        .arguments = arguments.words,
+        .environment = arguments.environment,
+        .fd = fd,
+        .fd_there = RTD_SYMBOL_WORKER_FD,
+    };
+    const int pid = rtd_symbol_spawn(&what, &client->pidfd);
+    client->is_foreign = pid > 0;
+    return pid;
+}
+
+int rtd_symbol_client_start(struct rtd_symbol_client *client, enum rtd_symbol_start start,
+                            const char *program)
 {
     int fds[2] = {-1, -1};
 
@@ -71,7 +106,11 @@ int rtd_symbol_client_start(struct rtd_symbol_client *client, bool exec)
         return -ENOMEM;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return -errno;
-    const int pid = fork_worker(fds[1], exec);
+    client->is_foreign = false;
+    client->pidfd = -1;
+    const int pid = start == RTD_SYMBOL_START_PROGRAM
+                        ? spawn_worker(client, program, fds[1])
+                        : fork_worker(client, fds[1], start == RTD_SYMBOL_START_EXEC);
     (void)close(fds[1]);
     if (pid < 0) {
         (void)close(fds[0]);
@@ -89,12 +128,16 @@ void rtd_symbol_client_stop(struct rtd_symbol_client *client)
     client->answer = NULL;
     if (client->pid <= 0)
         return;
-    (void)kill(client->pid, SIGKILL);
+    if (client->is_foreign)
+        rtd_symbol_spawn_end(client->pidfd);
+    else
+        (void)kill(client->pid, SIGKILL);
     (void)close(client->fd);
     /* ECHILD: somebody waits for every child of this process; then it is gone as well. */
-    while (waitpid(client->pid, NULL, 0) < 0 && errno == EINTR)
+    while (!client->is_foreign && waitpid(client->pid, NULL, 0) < 0 && errno == EINTR)
         continue;
     client->pid = 0;
+    client->pidfd = -1;
     client->fd = -1;
 }
 
@@ -103,7 +146,8 @@ uint64_t rtd_symbol_client_cpu_ns(const struct rtd_symbol_client *client)
     clockid_t clock;
     struct timespec used;
 
-    if (client->pid <= 0 || clock_getcpuclockid(client->pid, &clock) != 0 ||
+    /* 1: not known, see symbol_spawn.c. */
+    if (client->pid <= 1 || clock_getcpuclockid(client->pid, &clock) != 0 ||
         clock_gettime(clock, &used) != 0)
         return 0;
     return (uint64_t)used.tv_sec * 1000000000U + (uint64_t)used.tv_nsec;

@@ -2,7 +2,7 @@
 /*
  * symbol_client.h - the resolver's end of the worker: start it, ask it, end it.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    a client belongs to one thread at a time
  * Allocates:  one buffer for an answer
  * Fails:      with -ETIMEDOUT (too slow), -EPIPE (it died), -EPROTO (it talked nonsense); the
@@ -18,15 +18,25 @@
 #include <sys/types.h>
 
 struct rtd_symbol_client {
-    pid_t pid; /* 0: no worker */
+    pid_t pid;       /* 0: no worker */
+    bool is_foreign; /* the worker is nobody's child here: it is ended by its descriptor */
+    int pidfd;       /* of a foreign worker; -1: none */
     int fd;
     uint32_t sequence;
     bool is_filtered; /* as the worker said with its newest answer */
     struct rtd_symbol_wire_answer *answer;
+    const char *library_path; /* borrowed, set before the start: LD_LIBRARY_PATH for the worker */
 };
 
-/* Starts the worker; with `exec` as /proc/self/exe, otherwise as a fork. 0 or negative errno. */
-int rtd_symbol_client_start(struct rtd_symbol_client *client, bool exec);
+/*
+ * How a worker comes to be: a plain fork; /proc/self/exe run with the hidden argument; or another
+ * program run so, as symbol_spawn.h does it.
+ */
+enum rtd_symbol_start { RTD_SYMBOL_START_FORK, RTD_SYMBOL_START_EXEC, RTD_SYMBOL_START_PROGRAM };
+
+/* Starts the worker; program is the path for START_PROGRAM. 0 or negative errno. */
+int rtd_symbol_client_start(struct rtd_symbol_client *client, enum rtd_symbol_start start,
+                            const char *program);
 
 /* Kills the worker and waits for it. Does nothing when there is none. */
 void rtd_symbol_client_stop(struct rtd_symbol_client *client);

@@ -2,7 +2,7 @@
 /*
  * symbol_elf_file.c - bounded reading of ELF headers, sections, notes and links.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    a file belongs to one thread
  * Allocates:  the table of section names
  * Fails:      see the header

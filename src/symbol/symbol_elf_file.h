@@ -2,7 +2,7 @@
 /*
  * symbol_elf_file.h - bounded reading of ELF headers, sections, notes and links.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    a file belongs to one thread
  * Allocates:  the table of section names, at most RTD_SYMBOL_ELF_NAMES_BYTES, and a page
  * Fails:      with -ENOEXEC (no ELF file), -EBADMSG (contradicts itself), -EIO, -ENOMEM

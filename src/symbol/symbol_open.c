@@ -2,7 +2,7 @@
 /*
  * symbol_open.c - opens the files of a module without being led astray by its path.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    no state
  * Allocates:  never for long
  * Fails:      see the header

@@ -2,7 +2,7 @@
 /*
  * symbol_resolver.c - finds function, file, line and inlined calls of code addresses.
  *
- * Runs in:    collector, report on a recording
+ * Runs in:    collector, report on a recording, a program that links libriptide
  * Threads:    see the header
  * Allocates:  a sorted list of the questions and the answers' places, for one call
  * Fails:      see the header
@@ -39,6 +39,8 @@ struct rtd_symbol_resolver {
     struct rtd_symbol_client client;
     unsigned failures_in_a_row, failures;
     size_t failed_count;
+    char *worker_path;                   /* owned; NULL: none was given */
+    char *library_path;                  /* owned; NULL: the environment had none */
     uint64_t failed[FAILED_MODULES_MAX]; /* hashes of the modules that cost a worker */
 };
 
@@ -54,6 +56,20 @@ struct batch {
     size_t resolved;
     int err;
 };
+
+/* The environment is read once: later, some thread of a service may be changing it. */
+static bool copy_strings(struct rtd_symbol_resolver *resolver)
+{
+    const char *const worker = resolver->options.worker_path;
+    const char *const libraries = secure_getenv("LD_LIBRARY_PATH");
+
+    if (worker)
+        resolver->worker_path = strdup(worker);
+    if (libraries)
+        resolver->library_path = strdup(libraries);
+    resolver->client.library_path = resolver->library_path;
+    return (!worker || resolver->worker_path) && (!libraries || resolver->library_path);
+}
 
 struct rtd_symbol_resolver *rtd_symbol_resolver_new(const struct rtd_symbol_options *options,
                                                     int *err)
@@ -72,7 +88,14 @@ struct rtd_symbol_resolver *rtd_symbol_resolver_new(const struct rtd_symbol_opti
     if (!resolver->options.debug_directory)
         resolver->options.debug_directory = "/usr/lib/debug";
     resolver->client.fd = -1;
-    if (resolver->options.early_worker && rtd_symbol_client_start(&resolver->client, false) == 0)
+    if (!copy_strings(resolver)) {
+        rtd_symbol_resolver_free(resolver);
+        if (err)
+            *err = -ENOMEM;
+        return NULL;
+    }
+    if (resolver->options.early_worker &&
+        rtd_symbol_client_start(&resolver->client, RTD_SYMBOL_START_FORK, NULL) == 0)
         resolver->stats.worker_starts++;
     return resolver;
 }
@@ -82,6 +105,8 @@ void rtd_symbol_resolver_free(struct rtd_symbol_resolver *resolver)
     if (!resolver)
         return;
     rtd_symbol_client_stop(&resolver->client);
+    free(resolver->library_path);
+    free(resolver->worker_path);
     free(resolver);
 }
 
@@ -148,7 +173,10 @@ static int start_worker(struct rtd_symbol_resolver *resolver)
         return 0;
     if (!may_start(resolver))
         return -EPIPE;
-    const int err = rtd_symbol_client_start(&resolver->client, resolver->options.exec_worker);
+    const enum rtd_symbol_start start = resolver->worker_path           ? RTD_SYMBOL_START_PROGRAM
+                                        : resolver->options.exec_worker ? RTD_SYMBOL_START_EXEC
+                                                                        : RTD_SYMBOL_START_FORK;
+    const int err = rtd_symbol_client_start(&resolver->client, start, resolver->worker_path);
     if (err == 0)
         resolver->stats.worker_starts++;
     return err;

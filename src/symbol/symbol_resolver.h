@@ -2,7 +2,7 @@
 /*
  * symbol_resolver.h - finds function, file, line and inlined calls of code addresses.
  *
- * Runs in:    collector, report on a recording
+ * Runs in:    collector, report on a recording, a program that links libriptide
  * Threads:    none of its own; one thread at a time (the caller locks)
  * Allocates:  from the heap, in proportion to one batch; the parsing is another process's memory
  * Fails:      per module: what cannot be opened, read or parsed in time is entered in the table
@@ -61,6 +61,12 @@ struct rtd_symbol_options {
      * worker that has to be replaced later is started as exec_worker says.
      */
     bool early_worker;
+    /*
+     * Not NULL: the program `riptide`, to be run as the worker, by a process that is not `riptide`
+     * and whose children are its own business: see symbol_spawn.h. Copied. The two above must be
+     * false then.
+     */
+    const char *worker_path;
     /* Ask again for addresses that the table knows without frames. */
     bool retry_unresolved;
     /*

@@ -2,7 +2,7 @@
 /*
  * symbol_table.c - what is known about code addresses: (module, offset) -> frames.
  *
- * Runs in:    collector, report on a recording
+ * Runs in:    collector, report on a recording, a program that links libriptide
  * Threads:    see the header
  * Allocates:  chunks for everything that is handed out, growing arrays for everything that is not
  * Fails:      see the header

@@ -2,7 +2,7 @@
 /*
  * symbol_table.h - what is known about code addresses: (module, offset) -> frames.
  *
- * Runs in:    collector, report on a recording
+ * Runs in:    collector, report on a recording, a program that links libriptide
  * Threads:    none of its own; one thread at a time (the caller locks). What it hands out stays
  *             in place until rtd_symbol_table_free(), also while entries are added
  * Allocates:  from the heap, within the limits below
