@@ -2,12 +2,14 @@
 /*
  * analyze_arena.c - see analyze_arena.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
- * Allocates:  blocks from the heap
+ * Allocates:  blocks as mappings, the table of strings from the heap
  * Fails:      by NULL and `failed`
  */
 #include "analyze/analyze_arena.h"
+
+#include "ledger/ledger_array.h"
 
 #include <stdalign.h>
 #include <stdarg.h>
@@ -21,14 +23,14 @@ struct rtd_arena_block {
     alignas(max_align_t) unsigned char bytes[];
 };
 
-enum { FIRST_BLOCK_BYTES = 16 * 1024, LARGEST_BLOCK_BYTES = 1024 * 1024, FIRST_SLOTS = 256 };
+enum { FIRST_BLOCK_BYTES = 64 * 1024, LARGEST_BLOCK_BYTES = 1024 * 1024, FIRST_SLOTS = 256 };
 
 void rtd_arena_fini(struct rtd_arena *arena)
 {
     struct rtd_arena_block *block = arena->blocks;
     while (block) {
         struct rtd_arena_block *next = block->next;
-        free(block);
+        rtd_array_free(block, sizeof *block + block->size);
         block = next;
     }
     free(arena->strings);
@@ -42,8 +44,8 @@ static struct rtd_arena_block *add_block(struct rtd_arena *arena, size_t least)
         size = LARGEST_BLOCK_BYTES;
     if (size < least)
         size = least;
-    /* calloc: fresh pages come zeroed from the kernel and need no second pass. */
-    struct rtd_arena_block *block = calloc(1, sizeof *block + size);
+    /* All are mappings: fresh pages are zero, and all of them go when a report goes. */
+    struct rtd_arena_block *block = rtd_array_grow(NULL, 0, sizeof *block + size);
     if (!block)
         return NULL;
     block->size = size;

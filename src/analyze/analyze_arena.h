@@ -2,7 +2,7 @@
 /*
  * analyze_arena.h - memory that is freed all at once, with strings kept once each.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  blocks from the heap, growing
  * Fails:      returns NULL when memory is short and remembers it in `failed`

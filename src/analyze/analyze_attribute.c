@@ -2,7 +2,7 @@
 /*
  * analyze_attribute.c - see analyze_attribute.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never
@@ -46,7 +46,7 @@ enum rtd_frame_kind rtd_attribute_module(const char *path)
     static const char *const allocators[] = {"libjemalloc", "libtcmalloc", "libmimalloc",
                                              "librpmalloc", "libsnmalloc", "libhoard"};
     const char *name = rtd_attribute_basename(path);
-    if (begins(name, "libriptide-agent"))
+    if (begins(name, "libriptide-agent") || begins(name, "libriptide-heap"))
         return RTD_FRAME_AGENT;
     if (begins_any(name, allocators, RTD_ARRAY_LENGTH(allocators)))
         return RTD_FRAME_ALLOCATOR;

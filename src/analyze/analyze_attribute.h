@@ -2,7 +2,7 @@
 /*
  * analyze_attribute.h - which frame of a stack is the program's own doing.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

@@ -2,7 +2,7 @@
 /*
  * analyze_counts.h - what exact mode counted at a site, for the report.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

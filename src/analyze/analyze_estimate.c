@@ -2,7 +2,7 @@
 /*
  * analyze_estimate.c - see analyze_estimate.h; docs/sampling.md has the mathematics.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

@@ -2,7 +2,7 @@
 /*
  * analyze_estimate.h - unbiased estimates from Poisson samples, with 95 % intervals.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

@@ -2,7 +2,7 @@
 /*
  * analyze_figures.c - see analyze_figures.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

@@ -2,7 +2,7 @@
 /*
  * analyze_figures.h - the four figures of a site, as sums that can be pooled.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

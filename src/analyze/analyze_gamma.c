@@ -2,7 +2,7 @@
 /*
  * analyze_gamma.c - see analyze_gamma.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

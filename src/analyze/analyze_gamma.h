@@ -2,7 +2,7 @@
 /*
  * analyze_gamma.h - the gamma distribution, for intervals around few samples.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

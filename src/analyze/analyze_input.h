@@ -2,7 +2,7 @@
 /*
  * analyze_input.h - what a report is built from, whichever seat builds it.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    borrowed, read-only
  * Allocates:  never
  * Fails:      not applicable: types only
@@ -10,7 +10,9 @@
 #ifndef RTD_ANALYZE_INPUT_H
 #define RTD_ANALYZE_INPUT_H
 
+#include "analyze/analyze_alerts.h"
 #include "analyze/analyze_series.h"
+#include "analyze/analyze_thresholds.h"
 #include "ledger/ledger_reader.h"
 #include "symbol/symbol_table.h"
 #include "track/track_maps.h"
@@ -20,8 +22,13 @@ enum {
     RTD_COMMAND_BYTES = 1024,
     RTD_PROGRAM_BYTES = 64,
     RTD_REASON_BYTES = 256,
-    RTD_POINT_MAX = 600
+    RTD_POINT_MAX = 600,
+    RTD_DOMAIN_MAX = 16, /* "records" and the named ones */
+    RTD_DOMAIN_NAME_BYTES = RTD_TAG_NAME_BYTES
 };
+
+/* A figure that is not known; never 0, which is a figure. */
+#define RTD_UNKNOWN_BYTES UINT64_MAX
 
 enum rtd_process_status {
     RTD_PROCESS_RUNNING = 1, /* or: the collector died before it ended */
@@ -53,6 +60,17 @@ struct rtd_process_point {
     uint64_t rss_bytes, live_bytes;
 };
 
+/*
+ * Memory that a program records itself, beside the heap: an image in exact form, whose sites are
+ * (stack, tag) of the records and whose samples are blocks recorded by address.
+ */
+struct rtd_domain_record {
+    char name[RTD_DOMAIN_NAME_BYTES]; /* of the first domain of a process: "records" */
+    struct rtd_image *image;          /* owned; NULL when nothing was recorded */
+    struct rtd_site_series series;
+    uint64_t used_bytes, reserved_bytes; /* as the program states; RTD_UNKNOWN_BYTES if not */
+};
+
 /* One process image, complete: what analysis needs. Whoever made it owns it; a report borrows it
  * only while it is built. */
 struct rtd_process_record {
@@ -63,6 +81,20 @@ struct rtd_process_record {
     struct rtd_process_point points[RTD_POINT_MAX];
     struct rtd_site_series series;
     struct rtd_mappings mappings; /* what the program mapped, by site; exact */
+    uint32_t domain_count;        /* at most RTD_DOMAIN_MAX */
+    /* Owned; NULL unless the program records memory itself. The heap is in none of them. */
+    struct rtd_domain_record *domains;
+};
+
+/*
+ * Where images of domains come from that are too large to be had all at a time: `take` sets
+ * domain->image of the first process before it is analyzed (0 or a negative errno, which fails the
+ * report), `drop` may free it afterwards, also when take failed.
+ */
+struct rtd_domain_source {
+    int (*take)(void *context, uint32_t index);
+    void (*drop)(void *context, uint32_t index);
+    void *context;
 };
 
 /* Everything is borrowed for the call of rtd_report_new(); the report copies what it keeps. */
@@ -71,9 +103,12 @@ struct rtd_report_input {
     const struct rtd_process_record *const *processes; /* in order of id */
     const struct rtd_symbol_table *symbols;            /* NULL: frames have offsets only */
     bool complete;                                     /* false: the recording was cut short */
-    const char *note;                                  /* "" or one sentence; NULL is "" */
-    uint64_t lost_writes;                              /* blocks that did not reach the file */
-    double time_scale; /* what a second counts as: tests hurry; 0 is 1 */
+    const char *note; /* "" or one sentence; NULL is ""; read when all domains are analyzed */
+    const struct rtd_domain_source *domains; /* NULL: the records have their images */
+    uint64_t lost_writes;                    /* blocks that did not reach the file */
+    double time_scale;                       /* what a second counts as: tests hurry; 0 is 1 */
+    const struct rtd_thresholds *thresholds; /* NULL: the defaults */
+    const struct rtd_alert_list *alerts;     /* in force; NULL: nobody watches for any */
 };
 
 #endif

@@ -3,18 +3,23 @@
  * analyze_leaks.c - the seed's four leak criteria and three patterns, with the meaning their names
  * promise.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the draft's arenas
  * Fails:      by -ENOMEM
  *
  * A component is judged as a whole and by each of its sites, since a leak may hide behind a busy
- * neighbour of the same component. All four criteria ask for growth that lasts (analyze_trend.h):
+ * neighbour of the same component. All four criteria ask for growth that lasts (analyze_trend.h);
+ * these are their limits unless rtd_thresholds sets others:
  *
  *   high_growth_rate               more than 10 MiB per hour, by a slope and not by level / uptime
  *   large_live_size                more than 50 MiB live, and allocated in the last minute
  *   small_allocation_accumulation  more than 1000 live blocks of more than 1 MiB together
  *   peak_growth                    live has doubled since the first quarter and is at its peak
+ *
+ * peak_growth looks at the component's own life, from its first bytes on. What grew from nothing
+ * doubles at any pace, so there it is said beside another reason only; by itself it takes a level
+ * that stood and has doubled (from_level in analyze_trend.h).
  */
 #include "analyze/analyze_draft.h"
 #include "analyze/analyze_trend.h"
@@ -25,19 +30,12 @@
 #include <string.h>
 
 static const double MIB = 1048576.0;
-static const double RATE_LIMIT_PER_HOUR = 10.0 * 1048576.0;
-static const uint64_t LIVE_LIMIT_BYTES = UINT64_C(50) << 20;
-static const uint64_t SMALL_LIMIT_BYTES = UINT64_C(1) << 20;
-static const uint64_t SMALL_LIMIT_COUNT = 1000;
-static const double RECENT_SECONDS = 60.0;
-static const uint64_t LARGE_BYTES = UINT64_C(1) << 20;
-enum { LARGE_LIMIT_COUNT = 5, REPEAT_LIMIT_COUNT = 5 };
 
 /* What the image alone tells of a ledger site's live samples. */
 struct site_age {
     double born_window, born_late; /* live bytes born in the window, in its second half */
     uint32_t samples_window;       /* samples behind born_window */
-    uint32_t large_window;         /* of these, of more than 1 MiB */
+    uint32_t large_window;         /* of these, of more than frequent_large_bytes */
 };
 
 /* A ledger site's or component's live bytes over time with what judges them. */
@@ -55,7 +53,7 @@ struct leak_work {
     struct leak_line *lines; /* per component */
     uint32_t *fastest;       /* per component: ledger site, RTD_DRAFT_NONE if none grows */
     double *fastest_rate;    /* its slope */
-    uint32_t *repeated;      /* per component: growing sites with 5 or more fresh samples */
+    uint32_t *repeated;      /* per component: growing stacks with fresh samples enough */
     uint64_t *keys;          /* (tag, stack) of ledger sites, sorted with order */
     uint32_t *order;
 };
@@ -146,7 +144,7 @@ static void measure_ages(struct leak_work *work, uint32_t start, uint32_t middle
         const double weight = (double)sample->size / rtd_figures_probability(image, sample);
         age->born_window += weight;
         age->samples_window++;
-        age->large_window += sample->size > LARGE_BYTES;
+        age->large_window += sample->size > work->draft->thresholds->frequent_large_bytes;
         if (sample->birth_ms >= middle_ms)
             age->born_late += weight;
     }
@@ -172,12 +170,17 @@ static void fill_line(struct leak_work *work, struct leak_line *line, const floa
     line->input.born_late += work->ages[site].born_late;
 }
 
-static void judge_line(struct leak_work *work, struct leak_line *line, double weight)
+/* By the figures of all that the line stands for. */
+static void judge_line(struct leak_work *work, struct leak_line *line,
+                       const struct rtd_figures *figures)
 {
+    const double blocks = figures->live_blocks.total;
     line->input.point_count = work->point_count;
     line->input.seconds = work->seconds;
     line->input.bytes = line->bytes;
-    line->input.weight = weight;
+    line->input.weight = typical_weight(figures);
+    line->input.block_bytes = blocks > 0.0 ? figures->live_bytes.total / blocks : 0.0;
+    line->input.peak_factor = work->draft->thresholds->peak_factor;
     line->trend = rtd_trend_of(&line->input);
 }
 
@@ -185,23 +188,27 @@ static void judge_line(struct leak_work *work, struct leak_line *line, double we
 static void judge_site(struct leak_work *work, const struct rtd_series_row *row)
 {
     const uint32_t site = find_ledger_site(work, row->stack, row->tag);
-    if (site == RTD_DRAFT_NONE || work->draft->component_of[site] == RTD_DRAFT_NONE)
+    if (site == RTD_DRAFT_NONE || work->draft->component_of[site] == RTD_DRAFT_NONE ||
+        rtd_draft_is_own(work->draft, site))
         return;
     const uint32_t component = work->draft->component_of[site];
     struct leak_line line = {0};
     fill_line(work, &work->lines[component], row->live_bytes, site);
     fill_line(work, &line, row->live_bytes, site);
-    judge_line(work, &line, typical_weight(&work->draft->figures[site]));
+    judge_line(work, &line, &work->draft->figures[site]);
     if (!line.trend.growing)
         return;
-    work->repeated[component] += work->ages[site].samples_window >= REPEAT_LIMIT_COUNT;
+    /* Blocks recorded without a stack have none in common. */
+    work->repeated[component] +=
+        row->stack != 0 &&
+        work->ages[site].samples_window >= work->draft->thresholds->repeated_stack_count;
     if (work->fastest[component] == RTD_DRAFT_NONE ||
         line.trend.bytes_per_hour > work->fastest_rate[component]) {
         work->fastest[component] = site;
         work->fastest_rate[component] = line.trend.bytes_per_hour;
     }
-    if (line.trend.doubled)
-        work->lines[component].trend.doubled = true;
+    work->lines[component].trend.doubled |= line.trend.doubled;
+    work->lines[component].trend.from_level |= line.trend.from_level;
 }
 
 /* Judges all rows, then all components. */
@@ -216,11 +223,11 @@ static void judge_all(struct leak_work *work)
         judge_site(work, &series->rows[i]);
     for (uint32_t i = 0; i < count; i++) {
         struct leak_line *line = &work->lines[i];
-        const bool doubled_site = line->trend.doubled;
-        judge_line(work, line, typical_weight(&work->draft->component_figures[i]));
+        const struct rtd_trend of_sites = line->trend;
+        judge_line(work, line, &work->draft->component_figures[i]);
         if (!line->trend.growing && work->fastest[i] != RTD_DRAFT_NONE) {
+            line->trend = of_sites;
             line->trend.growing = true;
-            line->trend.doubled = doubled_site;
             line->trend.bytes_per_hour = work->fastest_rate[i];
         }
     }
@@ -228,11 +235,12 @@ static void judge_all(struct leak_work *work)
 
 /* First and last allocation of a component, and its largest site. */
 static void describe_component(const struct leak_work *work, uint32_t component,
-                               struct rtd_report_leak *leak, uint32_t *last_ms)
+                               struct rtd_report_leak *leak, uint64_t *last_ms)
 {
     const struct rtd_draft *draft = work->draft;
     const struct rtd_image *image = draft->record->image;
-    uint32_t first_ms = UINT32_MAX, largest = work->fastest[component];
+    uint64_t first_ms = UINT64_MAX;
+    uint32_t largest = work->fastest[component];
     *last_ms = 0;
     for (uint32_t i = 0; i < image->site_count; i++) {
         if (draft->component_of[i] != component)
@@ -248,8 +256,8 @@ static void describe_component(const struct leak_work *work, uint32_t component,
     }
     leak->site_ref = &draft->process->sites[draft->site_of[largest]];
     leak->site = leak->site_ref->id;
-    leak->first_seen_unix_ns = image->created_unix_ns + (uint64_t)first_ms * 1000000u;
-    leak->last_seen_unix_ns = image->created_unix_ns + (uint64_t)*last_ms * 1000000u;
+    leak->first_seen_unix_ns = image->created_unix_ns + first_ms * 1000000u;
+    leak->last_seen_unix_ns = image->created_unix_ns + *last_ms * 1000000u;
 }
 
 /* Fills *leak and returns true when a criterion fires. */
@@ -257,11 +265,12 @@ static bool judge_component(const struct leak_work *work, uint32_t index,
                             struct rtd_report_leak *leak)
 {
     const struct rtd_draft *draft = work->draft;
+    const struct rtd_thresholds *limits = draft->thresholds;
     const struct rtd_report_component *component = &draft->process->components[index];
     const struct rtd_trend *trend = &work->lines[index].trend;
     const uint64_t live_bytes = component->figures.live_bytes.value;
     const uint64_t live_blocks = component->figures.live_blocks.value;
-    uint32_t last_ms;
+    uint64_t last_ms;
     *leak = (struct rtd_report_leak){.component = component->name};
     if (!trend->growing)
         return false;
@@ -272,13 +281,13 @@ static bool judge_component(const struct leak_work *work, uint32_t index,
     leak->growth_rate = trend->bytes_per_hour;
     const double quiet_seconds =
         ((double)draft->record->image->clock_ms - (double)last_ms) / 1000.0 * draft->time_scale;
-    if (trend->bytes_per_hour > RATE_LIMIT_PER_HOUR)
+    if (trend->bytes_per_hour > limits->growth_rate_mb_per_hour * MIB)
         leak->reasons[leak->reason_count++] = "high_growth_rate";
-    if (live_bytes > LIVE_LIMIT_BYTES && quiet_seconds <= RECENT_SECONDS)
+    if (live_bytes > limits->large_live_bytes && quiet_seconds <= limits->recent_seconds)
         leak->reasons[leak->reason_count++] = "large_live_size";
-    if (live_blocks > SMALL_LIMIT_COUNT && live_bytes > SMALL_LIMIT_BYTES)
+    if (live_blocks > limits->accumulation_count && live_bytes > limits->accumulation_bytes)
         leak->reasons[leak->reason_count++] = "small_allocation_accumulation";
-    if (trend->doubled)
+    if (trend->doubled && (trend->from_level || leak->reason_count > 0))
         leak->reasons[leak->reason_count++] = "peak_growth";
     return leak->reason_count > 0;
 }
@@ -321,7 +330,8 @@ static void add_patterns(struct leak_work *work, uint32_t index, const char **pa
 {
     const struct rtd_draft *draft = work->draft;
     struct rtd_report_leaks *out = &draft->process->leaks;
-    const char *name = draft->process->components[index].name;
+    const struct rtd_thresholds *limits = draft->thresholds;
+    const char *name = rtd_draft_spoken(draft, draft->process->components[index].name);
     const struct leak_line *line = &work->lines[index];
     uint32_t large = 0;
     if (!line->trend.growing)
@@ -333,15 +343,16 @@ static void add_patterns(struct leak_work *work, uint32_t index, const char **pa
     if (rtd_trend_is_exponential(&line->input))
         patterns[out->pattern_count++] = rtd_arena_format(
             draft->arena, "Exponential growth: live bytes of %s keep doubling", name);
-    if (large > LARGE_LIMIT_COUNT)
+    if (large > limits->frequent_large_count)
         patterns[out->pattern_count++] = rtd_arena_format(
-            draft->arena, "Frequent large allocations: %u live blocks over 1 MB new in %s", large,
-            name);
+            draft->arena, "Frequent large allocations: %u live blocks over %.4g MB new in %s",
+            large, (double)limits->frequent_large_bytes / MIB, name);
     if (work->repeated[index] > 0)
         patterns[out->pattern_count++] = rtd_arena_format(
             draft->arena,
-            "Repeated allocations: %u call stack%s in %s with 5 or more unfreed and growing",
-            work->repeated[index], work->repeated[index] == 1 ? "" : "s", name);
+            "Repeated allocations: %u call stack%s in %s with %u or more unfreed and growing",
+            work->repeated[index], work->repeated[index] == 1 ? "" : "s", name,
+            limits->repeated_stack_count);
 }
 
 static int publish_patterns(struct leak_work *work)

@@ -2,7 +2,7 @@
 /*
  * analyze_maps.c - mappings by site: merged where they look the same, named as heap sites are.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the draft's arenas
  * Fails:      by -ENOMEM
@@ -210,9 +210,8 @@ int rtd_draft_mappings(struct rtd_draft *draft)
     if (draft->scratch->failed)
         return -ENOMEM;
     int result = rtd_stacks_init(&stacks, draft->record, draft->symbols, draft->arena);
-    if (result < 0)
-        return result;
-    result = merge_sites(&merge, &stacks);
+    if (result == 0)
+        result = merge_sites(&merge, &stacks);
     rtd_stacks_fini(&stacks);
     return result < 0 ? result : publish(&merge);
 }

@@ -2,7 +2,7 @@
 /*
  * analyze_maps.h - the report's section on mappings, from the sites that the collector counted.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the draft's arenas
  * Fails:      by -ENOMEM

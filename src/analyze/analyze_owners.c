@@ -2,7 +2,7 @@
 /*
  * analyze_owners.c - components and operations, each ledger site charged to exactly one.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the draft's arenas
  * Fails:      by -ENOMEM
@@ -117,6 +117,33 @@ static int publish_operations(struct rtd_draft *draft, struct owner_list *list)
     return 0;
 }
 
+const char *rtd_draft_spoken(const struct rtd_draft *draft, const char *component)
+{
+    return draft->domain && !draft->plain
+               ? rtd_arena_format(draft->arena, "%s:%s", draft->domain, component)
+               : component;
+}
+
+/*
+ * Only what is tagged so on the heap: a program of that name has a component of that name, too, and
+ * where the two meet nothing is left out.
+ */
+static void find_own(struct rtd_draft *draft)
+{
+    const struct rtd_image *image = draft->record->image;
+    const struct rtd_report_process *process = draft->process;
+    draft->own_component = RTD_DRAFT_NONE;
+    for (uint32_t i = 0; !draft->domain && i < process->component_count; i++) {
+        if (strcmp(process->components[i].name, RTD_OWN_COMPONENT) == 0)
+            draft->own_component = i;
+    }
+    for (uint32_t i = 0; i < image->site_count; i++) {
+        if (rtd_draft_is_own(draft, i) &&
+            strcmp(image->tags[image->sites[i].tag].component, RTD_OWN_COMPONENT) != 0)
+            draft->own_component = RTD_DRAFT_NONE;
+    }
+}
+
 int rtd_draft_owners(struct rtd_draft *draft)
 {
     const struct rtd_image *image = draft->record->image;
@@ -143,6 +170,10 @@ int rtd_draft_owners(struct rtd_draft *draft)
     /* Interning that failed gives equal empty names: nothing of this may be shown. */
     if (draft->arena->failed)
         return -ENOMEM;
-    const int result = publish_components(draft, &components);
-    return result < 0 ? result : publish_operations(draft, &operations);
+    int result = publish_components(draft, &components);
+    if (result == 0)
+        result = publish_operations(draft, &operations);
+    if (result == 0)
+        find_own(draft);
+    return result;
 }

@@ -2,7 +2,7 @@
 /*
  * analyze_place.c - see analyze_place.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

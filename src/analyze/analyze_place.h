@@ -2,7 +2,7 @@
 /*
  * analyze_place.h - a return address as (module file, offset): what a symbol is looked up by.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never

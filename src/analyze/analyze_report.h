@@ -3,7 +3,7 @@
  * analyze_report.h - the report as data: what every face (text, JSON, HTTP, Prometheus) is made
  * from.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    a report is immutable once built
  * Allocates:  yes; a report owns all its strings and arrays
  * Fails:      rtd_report_new returns NULL when memory is short
@@ -44,9 +44,12 @@ struct rtd_report_counts {
     uint64_t lifetime[RTD_LIFETIME_BUCKETS]; /* frees by age bucket */
 };
 
+/* From here on ids are of what a domain recorded without a stack: one a pair of names, by them. */
+#define RTD_SITE_OF_TAG (UINT32_C(1) << 31)
+
 /* All allocations made by one stack, as it is shown: ledger sites that look the same are merged. */
 struct rtd_report_site {
-    uint32_t id;          /* stable within a recording: the leaf node id */
+    uint32_t id; /* stable within a recording: the leaf node id, or one of RTD_SITE_OF_TAG */
     uint32_t named_frame; /* index of the frame that names the site; == frame_count if none */
     const char *function, *file,
         *module; /* of that frame; function/file NULL if unknown; module never NULL */
@@ -88,6 +91,17 @@ struct rtd_report_leak {
                                "small_allocation_accumulation", "peak_growth" */
 };
 
+/* A live block that is known one by one. */
+struct rtd_report_block {
+    uint64_t address, size_bytes; /* address 0: not known */
+    uint64_t born_unix_ns;
+    uint32_t thread;                   /* tid or 0 */
+    const char *component, *operation; /* those of the tag it was allocated under, if any */
+    const struct rtd_report_site *site;
+};
+
+enum { RTD_LARGEST_MAX = 20 };
+
 /* potential_leaks are ordered by size, the largest first. */
 struct rtd_report_leaks {
     uint32_t potential_leak_count;      /* entries in potential_leaks */
@@ -96,6 +110,13 @@ struct rtd_report_leaks {
     const struct rtd_report_leak *potential_leaks;
     uint32_t pattern_count;
     const char *const *suspicious_patterns;
+    /*
+     * The largest live blocks by size, then age (the oldest first), then address. Of the heap,
+     * blocks are known that were sampled, and in exact mode those of the pages that were looked at:
+     * large ones nearly always, small ones by chance. Of a domain, those in the samples.
+     */
+    uint32_t largest_count; /* at most RTD_LARGEST_MAX */
+    const struct rtd_report_block *largest;
 };
 
 /* id is stable, for programs; severity is "info" or "warning"; text is one sentence for people. */
@@ -105,6 +126,11 @@ struct rtd_report_recommendation {
 
 struct rtd_report_allocations {
     double efficiency_score; /* 0..1 */
+    /*
+     * Share of the allocator's resident bytes that no live block explains; negative: not known. Of
+     * a process whose allocator was asked.
+     */
+    double fragmentation;
     uint32_t recommendation_count;
     const struct rtd_report_recommendation *recommendations;
     double
@@ -130,6 +156,19 @@ struct rtd_report_mappings {
     const struct rtd_report_mapping *sites; /* by live bytes, then mapped bytes, then id */
 };
 
+struct rtd_report_process;
+
+/*
+ * Memory that the program records itself, in no sum of the heap. It is seen as an exact heap is: as
+ * a process of which only totals, counts, sites, components, operations, leaks and allocations mean
+ * anything.
+ */
+struct rtd_report_domain {
+    const char *name;                    /* of the first one: "records" */
+    uint64_t used_bytes, reserved_bytes; /* as the program states; RTD_UNKNOWN_BYTES if not */
+    const struct rtd_report_process *seen;
+};
+
 /* One process image. One that was blind from the start has no sites, and figures of zero that mean
  * nothing; one that went blind later has what was seen up to there. */
 struct rtd_report_process {
@@ -144,13 +183,17 @@ struct rtd_report_process {
     uint64_t missed_frees;  /* blocks whose address was issued again, their free unseen */
     uint64_t untracked;     /* blocks that were counted as freed at once for want of room */
     uint32_t site_count;
-    const struct rtd_report_site *sites; /* by live bytes, then allocated bytes, then id */
+    const struct rtd_report_site *sites; /* by live bytes, then allocated bytes, names, id */
     uint32_t component_count;
     const struct rtd_report_component *components; /* by live bytes, then name */
     uint32_t operation_count;
     const struct rtd_report_operation *operations;
     struct rtd_report_mappings mappings;
-    struct rtd_memory_snapshot memory; /* heap_bytes = totals.live_bytes.value */
+    bool heap_unseen; /* nobody watched the heap: its figures of zero mean nothing */
+    uint32_t domain_count;
+    const struct rtd_report_domain *domains; /* in the order of the record */
+    /* heap_bytes: the live bytes of a heap that is seen, else what the allocator says, if asked. */
+    struct rtd_memory_snapshot memory;
     struct rtd_report_leaks leaks;
     struct rtd_report_allocations allocations;
     uint64_t losses[RTD_LOSS_COUNT];
@@ -166,6 +209,8 @@ struct rtd_report {
     bool complete;                              /* false: the recording was cut short, see note */
     const char *note;                           /* "" or one sentence on what is missing */
     uint64_t recording_lost_writes;
+    bool watches_alerts;          /* false: the following says nothing */
+    struct rtd_alert_list alerts; /* in force when the report was made */
 };
 
 /* Builds the report from what is borrowed for the call. NULL when memory is short, and only then:

@@ -2,7 +2,7 @@
 /*
  * analyze_series.c - see analyze_series.h.
  *
- * Runs in:    collector (adds), report (reads)
+ * Runs in:    collector or a program that links libriptide (adds), report (reads)
  * Threads:    one owner
  * Allocates:  the rows, and one array for the length of a call
  * Fails:      by -ENOMEM; the series stays valid

@@ -2,7 +2,7 @@
 /*
  * analyze_series.h - live bytes per site over time, in bounded memory.
  *
- * Runs in:    collector (adds), report (reads)
+ * Runs in:    collector or a program that links libriptide (adds), report (reads)
  * Threads:    one owner
  * Allocates:  the rows
  * Fails:      by a negative errno when memory is short; the series stays valid

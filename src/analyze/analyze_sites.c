@@ -2,7 +2,7 @@
 /*
  * analyze_sites.c - the ledger's sites (stack, tag) merged into one report site a stack.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the draft's arenas
  * Fails:      by -ENOMEM
@@ -10,6 +10,9 @@
  * Two stack ids are one site when they show the same places: the same module loaded twice, or the
  * same call after an unrelated dlclose(). The id of the one seen first names both, so that it stays
  * the same for as long as the recording grows.
+ *
+ * What a program records itself often has no stack. Such sites of a domain are told apart by their
+ * tags, which is all that is known of them; in a heap they are one, "no stack".
  */
 #include "analyze/analyze_draft.h"
 
@@ -30,7 +33,8 @@ struct site_draft {
     struct rtd_report_counts *counts; /* in exact mode */
     struct rtd_draft_names names;
     uint64_t hash;
-    uint32_t first_ms, last_ms;
+    uint32_t tag; /* what tells it from others that look the same; 0 as a rule */
+    uint64_t first_ms, last_ms;
     /* The ledger site whose tag names the component: most live bytes, then allocated bytes. */
     uint32_t owner;
 };
@@ -49,13 +53,16 @@ static bool is_unused(const struct rtd_image_site *site, uint32_t samples_live)
     return site->births == 0 && site->deaths == 0 && samples_live == 0;
 }
 
-/* The merged site with these frames, or a fresh one. NULL when memory is short. */
-static struct site_draft *find_site(struct site_merge *merge, const struct rtd_stack_view *view)
+/* The merged site with these frames (and tag), or a fresh one. NULL when memory is short. */
+static struct site_draft *find_site(struct site_merge *merge, const struct rtd_stack_view *view,
+                                    uint32_t tag)
 {
-    uint32_t at = (uint32_t)(view->hash >> 7) & (merge->slot_count - 1);
+    const uint64_t hash = view->hash ^ (uint64_t)tag * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t at = (uint32_t)(hash >> 7) & (merge->slot_count - 1);
     for (; merge->slots[at]; at = (at + 1) & (merge->slot_count - 1)) {
         struct site_draft *known = &merge->sites[merge->slots[at] - 1];
-        if (known->hash == view->hash && known->site.frame_count == view->frame_count &&
+        if (known->hash == hash && known->tag == tag &&
+            known->site.frame_count == view->frame_count &&
             known->site.truncated == view->truncated &&
             rtd_stacks_equal(known->site.frames, view->frames, view->frame_count))
             return known;
@@ -74,7 +81,8 @@ static struct site_draft *find_site(struct site_merge *merge, const struct rtd_s
     }
     struct site_draft *fresh = &merge->sites[merge->count++];
     merge->slots[at] = merge->count;
-    *fresh = (struct site_draft){.hash = view->hash, .owner = RTD_DRAFT_NONE, .counts = counts};
+    *fresh =
+        (struct site_draft){.hash = hash, .tag = tag, .owner = RTD_DRAFT_NONE, .counts = counts};
     fresh->site.counts = counts;
     fresh->site.frames = frames;
     fresh->site.frame_count = view->frame_count;
@@ -135,6 +143,21 @@ static bool owns_more(const struct rtd_figures *a, const struct rtd_figures *b)
     return a->allocated_bytes_value > b->allocated_bytes_value;
 }
 
+/* By its names: numbers of tags depend on which thread came first. */
+static uint32_t id_of_tag(const struct rtd_image_tag *tag)
+{
+    const char *const names[] = {tag->component, tag->operation};
+    uint32_t hash = UINT32_C(0x811c9dc5);
+    for (unsigned i = 0; i < RTD_ARRAY_LENGTH(names); i++) {
+        /* The zero at the end as well: where one name ends is part of it. */
+        const char *at = names[i];
+        do
+            hash = (hash ^ (unsigned char)*at) * UINT32_C(0x01000193);
+        while (*at++ != '\0');
+    }
+    return RTD_SITE_OF_TAG | hash;
+}
+
 static void add_ledger_site(struct site_merge *merge, struct site_draft *into, uint32_t index)
 {
     const struct rtd_image_site *site = &merge->draft->record->image->sites[index];
@@ -146,9 +169,10 @@ static void add_ledger_site(struct site_merge *merge, struct site_draft *into, u
     if (into->counts)
         rtd_counts_add(into->counts, merge->draft->record->image, index);
     if (fresh || site->first_ms < into->first_ms ||
-        (site->first_ms == into->first_ms && site->stack < into->site.id)) {
+        (site->first_ms == into->first_ms && !into->tag && site->stack < into->site.id)) {
         into->first_ms = site->first_ms;
-        into->site.id = site->stack;
+        into->site.id =
+            into->tag ? id_of_tag(&merge->draft->record->image->tags[into->tag]) : site->stack;
     }
     if (fresh || site->last_ms > into->last_ms)
         into->last_ms = site->last_ms;
@@ -163,9 +187,7 @@ static int merge_sites(struct site_merge *merge)
     const struct rtd_image *image = draft->record->image;
     struct rtd_stacks stacks;
     int result = rtd_stacks_init(&stacks, draft->record, draft->symbols, draft->arena);
-    if (result < 0)
-        return result;
-    for (uint32_t i = 0; i < image->site_count; i++) {
+    for (uint32_t i = 0; i < image->site_count && result == 0; i++) {
         draft->site_of[i] = RTD_DRAFT_NONE;
         if (is_unused(&image->sites[i], merge->samples_live[i]))
             continue;
@@ -173,7 +195,8 @@ static int merge_sites(struct site_merge *merge)
         result = rtd_stacks_get(&stacks, image->sites[i].stack, &view);
         if (result < 0)
             break;
-        struct site_draft *site = find_site(merge, &view);
+        const bool by_tag = draft->domain && view.frame_count == 0;
+        struct site_draft *site = find_site(merge, &view, by_tag ? image->sites[i].tag : 0);
         if (!site) {
             result = -ENOMEM;
             break;
@@ -196,8 +219,8 @@ static void finish_site(struct rtd_draft *draft, struct site_draft *merged)
     site->component = names.component;
     site->operation = names.operation;
     site->figures = rtd_figures_finish(&merged->figures);
-    site->first_seen_unix_ns = image->created_unix_ns + (uint64_t)merged->first_ms * 1000000u;
-    site->last_seen_unix_ns = image->created_unix_ns + (uint64_t)merged->last_ms * 1000000u;
+    site->first_seen_unix_ns = image->created_unix_ns + merged->first_ms * 1000000u;
+    site->last_seen_unix_ns = image->created_unix_ns + merged->last_ms * 1000000u;
 }
 
 static int compare_sites(const void *a, const void *b)
@@ -209,6 +232,11 @@ static int compare_sites(const void *a, const void *b)
         return f->live_bytes.value > g->live_bytes.value ? -1 : 1;
     if (f->allocated_bytes.value != g->allocated_bytes.value)
         return f->allocated_bytes.value > g->allocated_bytes.value ? -1 : 1;
+    /* Ids follow the order in which threads came; names do not. */
+    const int component = strcmp(x->component, y->component);
+    const int operation = component ? component : strcmp(x->operation, y->operation);
+    if (operation)
+        return operation;
     return (x->id > y->id) - (x->id < y->id);
 }
 

@@ -2,7 +2,7 @@
 /*
  * analyze_stacks.c - see analyze_stacks.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  from the report's arena and from the heap
  * Fails:      by -ENOMEM

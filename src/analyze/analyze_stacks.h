@@ -2,7 +2,7 @@
 /*
  * analyze_stacks.h - stack ids as lists of report frames.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one owner
  * Allocates:  what outlives it from the report's arena, the rest from the heap until _fini()
  * Fails:      by -ENOMEM

@@ -2,7 +2,7 @@
 /*
  * analyze_symbols.c - see analyze_symbols.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one at a time
  * Allocates:  for the length of the call
  * Fails:      by a negative errno

@@ -2,7 +2,7 @@
 /*
  * analyze_symbols.h - asks for the symbols that a report of one process will need.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    one at a time, as the resolver
  * Allocates:  for the length of the call
  * Fails:      by a negative errno

@@ -2,7 +2,7 @@
 /*
  * analyze_trend.c - see analyze_trend.h.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never
@@ -22,6 +22,10 @@ enum {
 static const double LEAST_SECONDS = 10.0;
 static const double LEAST_GROWTH_BYTES = 64.0 * 1024.0;
 static const double LEAST_GROWTH_SHARE = 0.02;
+/* Of the peak: what is less is nothing. */
+static const double LEAST_LEVEL = 1.0 / 16.0;
+/* Fewer samples, or blocks, double by chance. */
+static const double LEAST_SAMPLES = 8.0;
 static const double ERRORS_WINDOW = 3.0, ERRORS_LATE = 2.0;
 
 bool rtd_trend_window(const double *seconds, uint32_t point_count, uint32_t *start,
@@ -51,7 +55,7 @@ static bool find_floors(const struct rtd_trend_input *input, uint32_t start, dou
     for (int part = 0; part < PARTS; part++)
         floors[part] = -1.0;
     for (uint32_t i = start; i < input->point_count; i++) {
-        int part = (int)(PARTS * (input->seconds[i] - begin) / span);
+        int part = (int)((double)PARTS * (input->seconds[i] - begin) / span);
         if (part >= PARTS)
             part = PARTS - 1;
         if (floors[part] < 0.0 || input->bytes[i] < floors[part])
@@ -131,13 +135,30 @@ static double median_slope(const struct rtd_trend_input *input, uint32_t start)
     return (slopes[count / 2] + slopes[(count - 1) / 2]) / 2.0;
 }
 
-static bool has_doubled(const struct rtd_trend_input *input)
+/*
+ * Judges by the component's own life: many a program opens first and loads later, and whatever is
+ * compared with nothing has doubled.
+ */
+static void judge_doubling(const struct rtd_trend_input *input, struct rtd_trend *out)
 {
-    double floors[PARTS], top = 0.0;
-    for (uint32_t i = 0; i < input->point_count; i++)
-        top = fmax(top, input->bytes[i]);
-    return find_floors(input, 0, floors) && floors[3] >= 2.0 * floors[0] &&
-           input->bytes[input->point_count - 1] >= 0.95 * top;
+    const double factor = input->peak_factor > 0.0 ? input->peak_factor : 2.0;
+    const double *seconds = input->seconds, *bytes = input->bytes;
+    const uint32_t last = input->point_count - 1;
+    uint32_t born = 0;
+    while (born < last && bytes[born] <= 0.0)
+        born++;
+    const double span = seconds[last] - seconds[born];
+    double floors[PARTS], top = 0.0, early = 0.0;
+    if (last - born + 1 < LEAST_POINTS || span < LEAST_SECONDS || !find_floors(input, born, floors))
+        return;
+    for (uint32_t i = born; i <= last; i++) {
+        top = fmax(top, bytes[i]);
+        if (seconds[i] <= seconds[born] + span / 16.0)
+            early = bytes[i];
+    }
+    out->doubled = floors[3] >= factor * floors[1] && bytes[last] >= 0.95 * top;
+    out->from_level = out->doubled && early >= 0.5 * floors[1] && early >= LEAST_LEVEL * top &&
+                      early >= LEAST_SAMPLES * fmax(input->weight, input->block_bytes);
 }
 
 struct rtd_trend rtd_trend_of(const struct rtd_trend_input *input)
@@ -156,7 +177,8 @@ struct rtd_trend rtd_trend_of(const struct rtd_trend_input *input)
         return out;
     out.bytes_per_hour = median_slope(input, start) * 3600.0;
     out.growing = out.bytes_per_hour > 0.0;
-    out.doubled = out.growing && has_doubled(input);
+    if (out.growing)
+        judge_doubling(input, &out);
     return out;
 }
 
@@ -171,13 +193,12 @@ bool rtd_trend_is_exponential(const struct rtd_trend_input *input)
         return false;
     /* The last value in each eighth. */
     for (uint32_t i = 0; i < input->point_count; i++) {
-        const int eighth = (int)(EIGHTHS * (input->seconds[i] - begin) / span);
+        const int eighth = (int)((double)EIGHTHS * (input->seconds[i] - begin) / span);
         level[eighth < EIGHTHS ? eighth : EIGHTHS - 1] = input->bytes[i];
     }
     int doublings = 0;
     for (int i = EIGHTHS - 1; i > 0 && doublings < 3; i--) {
-        /* Fewer than eight samples double by chance. */
-        if (level[i - 1] < 8.0 * input->weight || level[i - 1] <= 0.0 ||
+        if (level[i - 1] < LEAST_SAMPLES * input->weight || level[i - 1] <= 0.0 ||
             level[i] < 2.0 * level[i - 1])
             break;
         doublings++;

@@ -2,7 +2,7 @@
 /*
  * analyze_trend.h - whether live bytes really grow, and how fast.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never: what cannot be judged does not grow
@@ -18,6 +18,14 @@
  *   - it is at least 64 KiB and 2 % of the level it began at,
  *   - no drop took back a third of the swing, unless the level is now well above where it dropped
  *     from (a saw-tooth comes back to the same height).
+ *
+ * Doubling is judged by what has a life of its own: from the first point on at which anything was
+ * held, eight points and ten seconds at least. Its first quarter is warm-up again. It has doubled
+ * when the least it held in the last quarter is twice the least in the second, and it is within 5 %
+ * of its peak. Whatever grows from nothing at an even pace has trebled by that measure, however
+ * slow it is, so that `from_level` tells it from a level that has doubled: half of the least in the
+ * second quarter was there within the first sixteenth already, by eight samples and blocks and a
+ * sixteenth of the peak at least.
  *
  * Objects that live on are the same samples before and after, and their noise cancels: only what
  * came and what went in between has a say in the standard error.
@@ -38,13 +46,16 @@ struct rtd_trend_input {
     const double *seconds; /* scaled, increasing */
     const double *bytes;   /* live at that time, estimated */
     double weight;         /* what a sample of these bytes stands for; 0 = exact */
+    double block_bytes;    /* the mean size of a block; 0 = not known */
     double born_window;    /* live bytes born in the window */
     double born_late;      /* of these, in its second half */
+    double peak_factor;    /* from which factor on `doubled` is said; 0 is 2 */
 };
 
 struct rtd_trend {
     bool growing;
-    bool doubled; /* between the first and the last quarter of all that is known, and at its peak */
+    bool doubled;    /* or times peak_factor, as described above */
+    bool from_level; /* and what has doubled is a level that stood, not a growth from nothing */
     double bytes_per_hour; /* median slope over the window; 0 unless growing */
 };
 

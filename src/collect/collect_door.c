@@ -55,10 +55,14 @@ static void answer_hello(struct rtd_door *door, struct rtd_family *family,
                          struct rtd_caller *caller, const struct rtd_hello *hello)
 {
     struct rtd_collect_process *process = NULL;
-    const int status = caller->stranger && !rtd_family_knows(family, caller->pid)
-                           ? -EPERM
-                           : rtd_family_admit(family, caller->pid, hello, &process);
+    int status = -EPERM;
 
+    if (hello->kind == RTD_HELLO_JOIN) {
+        process = caller->stranger ? NULL : rtd_family_recording(family, caller->pid);
+        status = process ? 0 : -ESRCH;
+    } else if (!caller->stranger || rtd_family_knows(family, caller->pid)) {
+        status = rtd_family_admit(family, caller->pid, hello, &process);
+    }
     (void)rtd_collect_socket_welcome(caller->fd, status,
                                      status == 0 ? process->ledger.handle.fd : -1);
     shut_out(door, caller);

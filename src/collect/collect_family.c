@@ -235,6 +235,17 @@ bool rtd_family_knows(const struct rtd_family *family, pid_t pid)
     return pid > 0 && (known_pid(family, pid) || known_pid(family, rtd_process_parent(pid)));
 }
 
+struct rtd_collect_process *rtd_family_recording(struct rtd_family *family, pid_t pid)
+{
+    for (unsigned i = family->live_count; i-- > 0;) {
+        struct rtd_collect_process *const process = family->live[i];
+        if ((pid_t)process->record.meta.pid == pid && !process->ending &&
+            process->ledger.handle.ledger)
+            return process;
+    }
+    return NULL;
+}
+
 void rtd_family_gone(struct rtd_family *family, uint32_t id)
 {
     for (unsigned i = 0; i < family->live_count; i++) {

@@ -86,6 +86,9 @@ int rtd_family_admit(struct rtd_family *family, pid_t pid, const struct rtd_hell
 /* True when pid is observed, or its parent is: it belongs to this run, whoever owns it now. */
 bool rtd_family_knows(const struct rtd_family *family, pid_t pid);
 
+/* The newest image of that pid, if it lives and has a ledger; borrowed. NULL otherwise. */
+struct rtd_collect_process *rtd_family_recording(struct rtd_family *family, pid_t pid);
+
 /* The process of that id is dead. */
 void rtd_family_gone(struct rtd_family *family, uint32_t id);
 

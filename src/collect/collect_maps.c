@@ -2,7 +2,7 @@
 /*
  * collect_maps.c - events to intervals, and intervals against /proc/PID/maps.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop, see collect_maps.h
  * Allocates:  the map of the process; the list of areas while it is compared
  * Fails:      by counting

@@ -2,7 +2,7 @@
 /*
  * collect_maps.h - follows the mappings of one process: ring of events in, figures by site out.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop; _drain() may run while a report is being made, because what it
  *             changes is its own and reaches the record with _publish() only
  * Allocates:  the map of the process, from its first event on

@@ -2,7 +2,7 @@
 /*
  * collect_modules.c - see collect_modules.h.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop
  * Allocates:  never
  * Fails:      silently: a name that cannot be completed stays as it is

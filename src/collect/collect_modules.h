@@ -2,7 +2,7 @@
 /*
  * collect_modules.h - makes the names of modules mean something outside their process.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop
  * Allocates:  never
  * Fails:      silently: a name that cannot be completed stays as it is

@@ -2,7 +2,7 @@
 /*
  * collect_pool.c - ledgers made in advance, so that an agent never waits for one.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop only
  * Allocates:  ledgers, see collect_pool.h
  * Fails:      by a negative errno
@@ -29,6 +29,11 @@ uint64_t rtd_collect_now_ns(void)
 uint64_t rtd_collect_unix_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t rtd_collect_cpu_ns(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void rtd_pool_init(struct rtd_pool *pool, const struct rtd_ledger_options *options)

@@ -2,7 +2,7 @@
 /*
  * collect_pool.h - ledgers made in advance, so that an agent never waits for one.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop only
  * Allocates:  ledgers (memfd and mapping), at most RTD_POOL_SPARES beyond those handed out
  * Fails:      by a negative errno when no ledger can be made
@@ -54,5 +54,8 @@ void rtd_pool_give(struct rtd_pool *pool, struct rtd_pool_ledger *ledger);
 /* Nanoseconds of CLOCK_MONOTONIC and CLOCK_REALTIME. */
 uint64_t rtd_collect_now_ns(void);
 uint64_t rtd_collect_unix_ns(void);
+
+/* Processor time of the calling thread in nanoseconds: what work costs, whoever else runs. */
+uint64_t rtd_collect_cpu_ns(void);
 
 #endif

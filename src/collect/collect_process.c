@@ -2,7 +2,7 @@
 /*
  * collect_process.c - one observed process image: its ledger, its record, what is due for it.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop, see collect_process.h
  * Allocates:  the record, an image of the ledger, the series
  * Fails:      by a negative errno or NULL
@@ -129,7 +129,7 @@ void rtd_process_describe(struct rtd_collect_process *process)
 
 void rtd_process_tick(const struct rtd_collect_process *process, uint64_t now_ns)
 {
-    if (process->ledger.handle.ledger && !process->ending)
+    if (process->ledger.handle.ledger && !process->ending && !process->borrowed)
         rtd_ledger_tick(process->ledger.handle.ledger, (now_ns - process->ledger.born_ns) / MS_NS);
 }
 
@@ -137,7 +137,7 @@ void rtd_process_maps(struct rtd_collect_process *process, uint64_t now_ns)
 {
     struct rtd_ledger *const ledger = process->ledger.handle.ledger;
 
-    if (!ledger)
+    if (!ledger || process->borrowed)
         return;
     const uint64_t before = process->maps.next;
     rtd_collect_maps_drain(&process->maps, ledger, now_ns, process->ending);
@@ -152,15 +152,17 @@ void rtd_process_adapt(struct rtd_collect_process *process, uint64_t now_ns)
 {
     struct rtd_ledger *const ledger = process->ledger.handle.ledger;
 
-    if (!ledger || process->ending || ledger->header.mode == RTD_MODE_EXACT)
+    if (!ledger || process->ending || process->borrowed || ledger->header.mode == RTD_MODE_EXACT)
         return;
+    const uint64_t samples = atomic_load_explicit(&ledger->header.samples, memory_order_relaxed);
     if (!process->adapt_ns) {
+        /* A ledger that somebody kept before has samples that are not of the second to come. */
         process->adapt_ns = now_ns;
+        process->adapt_samples = samples;
         return;
     }
     if (now_ns - process->adapt_ns < SECOND_NS)
         return;
-    const uint64_t samples = atomic_load_explicit(&ledger->header.samples, memory_order_relaxed);
     rtd_ledger_adapt(ledger, samples - process->adapt_samples,
                      (now_ns - process->adapt_ns) / MS_NS);
     process->adapt_samples = samples;
@@ -300,7 +302,9 @@ int rtd_process_refresh(struct rtd_collect_process *process, uint64_t now_ns)
     }
     const uint64_t clock_ms = (now_ns - process->ledger.born_ns) / MS_NS;
     /* Before the image: the stacks of all events read are in it then. */
-    rtd_collect_maps_drain(&process->maps, process->ledger.handle.ledger, now_ns, process->ending);
+    if (!process->borrowed)
+        rtd_collect_maps_drain(&process->maps, process->ledger.handle.ledger, now_ns,
+                               process->ending);
     if (!ledger_changed(process, now_ns)) {
         record->image->clock_ms = clock_ms;
         return 0;

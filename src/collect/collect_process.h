@@ -2,7 +2,7 @@
 /*
  * collect_process.h - one observed process image: its ledger, its record, what is due for it.
  *
- * Runs in:    collector
+ * Runs in:    collector; a program that links libriptide, about itself
  * Threads:    the collector's loop; while a report is being made (collect_reporter.h) `record` is
  *             read by that thread and the loop leaves it alone
  * Allocates:  the record, an image of the ledger, the series
@@ -28,6 +28,8 @@ struct rtd_collect_process {
     uint64_t start_time;           /* with the pid, which process it is */
 
     /* Seen by the loop, carried out when the record is free. */
+    bool
+        borrowed; /* another collector keeps the ledger: it is read, and nothing in it is written */
     bool ending;
     bool replaced;     /* ends by an execve() */
     bool status_known; /* exit_code and signal were told by the kernel */

@@ -2,7 +2,7 @@
 /*
  * collect_resolve.c - names for all processes of a run, within a limit of time.
  *
- * Runs in:    collector, `riptide report`
+ * Runs in:    collector, `riptide report`, a program that links libriptide
  * Threads:    the caller's
  * Allocates:  what resolver and table need
  * Fails:      silently, see collect_resolve.h

@@ -2,7 +2,7 @@
 /*
  * collect_resolve.h - names for all processes of a run, within a limit of time.
  *
- * Runs in:    collector, `riptide report`
+ * Runs in:    collector, `riptide report`, a program that links libriptide
  * Threads:    the caller's; resolver and table belong to it for the call
  * Allocates:  what resolver and table need
  * Fails:      silently: an address without a name is reported as module and offset

@@ -2,7 +2,7 @@
 /*
  * collect_socket.c - the collector's door: where agents and `riptide report PID` knock.
  *
- * Runs in:    collector; the asking half in `riptide report`
+ * Runs in:    collector; the asking half in `riptide report`, a program that links libriptide
  * Threads:    no shared state
  * Allocates:  descriptors only
  * Fails:      by a negative errno

@@ -2,7 +2,7 @@
 /*
  * collect_watch.c - the slow checks of a process: is it blind, sandboxed, has it gone elsewhere.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop
  * Allocates:  what inspecting a program needs, while it runs
  * Fails:      never

@@ -2,7 +2,7 @@
 /*
  * collect_watch.h - the slow checks of a process: is it blind, sandboxed, has it gone elsewhere.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the collector's loop
  * Allocates:  never for long
  * Fails:      never; what cannot be read is not concluded from

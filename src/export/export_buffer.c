@@ -2,7 +2,7 @@
 /*
  * export_buffer.c - a growing text buffer, UTF-8 repair and the JSON writer.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    a buffer belongs to one thread at a time
  * Allocates:  the buffer's own storage, doubling
  * Fails:      remembered in the buffer

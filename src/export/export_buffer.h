@@ -2,7 +2,7 @@
 /*
  * export_buffer.h - a growing text buffer and the JSON writer on top of it.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    a buffer belongs to one thread at a time
  * Allocates:  the buffer's own storage
  * Fails:      the buffer remembers that memory was short and ignores what follows; ask once, at

@@ -2,13 +2,14 @@
 /*
  * export_human.c - figures, times and states in words.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions
  * Allocates:  never
  * Fails:      never
  */
 #include "export/export_human.h"
 
+#include "analyze/analyze_views.h"
 #include "ledger/ledger_handshake.h"
 
 #include <inttypes.h>
@@ -259,8 +260,22 @@ const char *rtd_human_kind_name(uint32_t kind)
     }
 }
 
+const char *rtd_human_mode_of(const struct rtd_report *report)
+{
+    const struct rtd_report_process *const target = report->target;
+
+    return target && target->heap_unseen && target->domain_count
+               ? "off"
+               : rtd_human_mode_name(report->mode);
+}
+
 bool rtd_human_is_blind(const struct rtd_report_process *process)
 {
-    /* An agent that went blind half-way has figures up to there, and they are worth showing. */
-    return process->meta.status == RTD_PROCESS_BLIND && process->site_count == 0;
+    return !rtd_report_sees_heap(process);
+}
+
+bool rtd_human_lacks_heap(const struct rtd_report_process *process)
+{
+    return process->meta.status == RTD_PROCESS_BLIND ||
+           (process->heap_unseen && process->meta.blind_reason[0] != '\0');
 }

@@ -2,7 +2,7 @@
 /*
  * export_human.h - figures, times and states in words, the same on every face.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions
  * Allocates:  never
  * Fails:      never; what does not fit the caller's storage is cut
@@ -65,7 +65,14 @@ const char *rtd_human_status_name(uint32_t status);
 const char *rtd_human_mode_name(uint32_t mode);
 const char *rtd_human_kind_name(uint32_t kind);
 
+/* The mode in which the target's heap is seen: "off" when only domains are. */
+const char *rtd_human_mode_of(const struct rtd_report *report);
+
 /* True when nothing is known of the process's allocations: figures must not be read as zero. */
 bool rtd_human_is_blind(const struct rtd_report_process *process);
+
+/* True when blind_reason says why the heap is not seen, or is not any more: blind from the start or
+ * half-way, or not watched. */
+bool rtd_human_lacks_heap(const struct rtd_report_process *process);
 
 #endif

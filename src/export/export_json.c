@@ -2,7 +2,7 @@
 /*
  * export_json.c - riptide.report/1: the report as one JSON document.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer only
  * Fails:      remembered in the output buffer
@@ -11,6 +11,7 @@
  * the target's entry without "sites" (they are above) and the others' with the largest ones only,
  * so that a program with hundreds of children keeps a report of bounded size.
  */
+#include "export/export_alerts.h"
 #include "export/export_human.h"
 #include "export/export_parts.h"
 #include "export/export_report.h"
@@ -94,8 +95,8 @@ static void put_site(struct rtd_json *json, const struct rtd_report_site *site)
     rtd_json_end(json);
 }
 
-static void put_sites(struct rtd_json *json, const struct rtd_report_process *process,
-                      uint32_t most)
+void rtd_export_put_sites(struct rtd_json *json, const struct rtd_report_process *process,
+                          uint32_t most)
 {
     rtd_json_array(json, "sites");
     for (uint32_t i = 0; i < process->site_count && i < most; i++)
@@ -103,7 +104,7 @@ static void put_sites(struct rtd_json *json, const struct rtd_report_process *pr
     rtd_json_end(json);
 }
 
-static void put_components(struct rtd_json *json, const struct rtd_report_process *process)
+void rtd_export_put_components(struct rtd_json *json, const struct rtd_report_process *process)
 {
     rtd_json_array(json, "components");
     for (uint32_t i = 0; i < process->component_count; i++) {
@@ -115,7 +116,7 @@ static void put_components(struct rtd_json *json, const struct rtd_report_proces
     rtd_json_end(json);
 }
 
-static void put_totals(struct rtd_json *json, const struct rtd_report_process *process)
+void rtd_export_put_totals(struct rtd_json *json, const struct rtd_report_process *process)
 {
     rtd_json_object(json, "totals");
     rtd_export_put_figures(json, &process->totals);
@@ -149,6 +150,7 @@ static void open_losses(struct rtd_json *json, const struct rtd_report_process *
 static void put_fate(struct rtd_json *json, const struct rtd_report_process *process)
 {
     const struct rtd_process_meta *const meta = &process->meta;
+    const bool blind = rtd_human_lacks_heap(process);
 
     rtd_export_put_time(json, "started", meta->started_unix_ns);
     rtd_json_double(json, "duration_seconds", process->duration_seconds);
@@ -161,11 +163,9 @@ static void put_fate(struct rtd_json *json, const struct rtd_report_process *pro
         rtd_json_int(json, "signal", meta->signal);
     else
         rtd_json_null(json, "signal");
-    rtd_json_string(json, "blind_reason",
-                    meta->status == RTD_PROCESS_BLIND ? meta->blind_reason : NULL);
+    rtd_json_string(json, "blind_reason", blind ? meta->blind_reason : NULL);
     rtd_json_string(json, "partly_blind",
-                    meta->status != RTD_PROCESS_BLIND && meta->blind_reason[0] ? meta->blind_reason
-                                                                               : NULL);
+                    !blind && meta->blind_reason[0] ? meta->blind_reason : NULL);
 }
 
 static void put_target(struct rtd_json *json, const struct rtd_report_process *target)
@@ -196,12 +196,12 @@ static void put_process(struct rtd_json *json, const struct rtd_report_process *
     rtd_json_bool(json, "ended_by_exec", meta->status == RTD_PROCESS_REPLACED);
     put_fate(json, process);
     rtd_json_uint(json, "interval_bytes", process->interval_bytes);
-    put_totals(json, process);
+    rtd_export_put_totals(json, process);
     if (process != target)
-        put_sites(json, process, CHILD_SITES_MAX);
+        rtd_export_put_sites(json, process, CHILD_SITES_MAX);
     if (process != target)
         rtd_export_put_mappings(json, "mappings", process, CHILD_SITES_MAX);
-    put_components(json, process);
+    rtd_export_put_components(json, process);
     open_losses(json, process);
     rtd_json_end(json);
     rtd_json_end(json);
@@ -213,18 +213,19 @@ static void put_target_figures(struct rtd_json *json, const struct rtd_report *r
     const struct rtd_report_process *const target = report->target;
 
     put_target(json, target);
-    rtd_json_string(json, "mode", rtd_human_mode_name(report->mode));
+    rtd_json_string(json, "mode", rtd_human_mode_of(report));
     rtd_json_uint(json, "interval_bytes", target->interval_bytes);
     rtd_json_string(json, "allocator",
                     target->meta.allocator[0] ? target->meta.allocator : "other");
-    put_totals(json, target);
-    put_sites(json, target, UINT32_MAX);
-    put_components(json, target);
+    rtd_export_put_totals(json, target);
+    rtd_export_put_sites(json, target, UINT32_MAX);
+    rtd_export_put_components(json, target);
     rtd_export_put_operations(json, "operations", target);
     rtd_export_put_mappings(json, "mappings", target, UINT32_MAX);
     rtd_export_put_memory(json, "memory", target);
     rtd_export_put_leaks(json, "leaks", target);
     rtd_export_put_allocations(json, "allocations", target);
+    rtd_export_put_domains(json, "domains", target);
     open_losses(json, target);
     rtd_json_uint(json, "recording_lost_writes", report->recording_lost_writes);
     rtd_json_end(json);
@@ -244,6 +245,7 @@ void rtd_export_report_json(struct rtd_buffer *out, const struct rtd_report *rep
         put_target_figures(&json, report);
     else
         rtd_json_null(&json, "target");
+    rtd_export_put_alerts(&json, "alerts", report);
     rtd_json_array(&json, "processes");
     for (uint32_t i = 0; i < report->process_count; i++)
         put_process(&json, &report->processes[i], report->target);

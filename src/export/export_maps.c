@@ -2,7 +2,7 @@
 /*
  * export_maps.c - the mappings of a program: the object of the JSON report, the table of the text.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer only
  * Fails:      remembered in the output buffer

@@ -2,7 +2,7 @@
 /*
  * export_parts.h - the JSON objects that the report and the endpoints share.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer only
  * Fails:      remembered in the output buffer
@@ -20,6 +20,9 @@
  * Each writes one object under key (NULL: as an element or outermost value). process is borrowed
  * for the call. Figures that are not known - those of a blind process, or memory that was never
  * read - are null, so that nobody takes them for zero; leaks and allocations also say why.
+ *
+ * Of a process with domains, memory lists what they hold, and leaks and allocations speak of them,
+ * too, in the order and by the names of analyze_views.h; each entry says its "domain" then.
  */
 void rtd_export_put_memory(struct rtd_json *json, const char *key,
                            const struct rtd_report_process *process);
@@ -44,6 +47,19 @@ void rtd_export_put_site_head(struct rtd_json *json, const struct rtd_report_sit
 /* The domain of mappings as an object, with that many sites at most. */
 void rtd_export_put_mappings(struct rtd_json *json, const char *key,
                              const struct rtd_report_process *process, uint32_t most);
+
+/* The domains as an array, each with its figures, sites, owners, leaks and allocations. */
+void rtd_export_put_domains(struct rtd_json *json, const char *key,
+                            const struct rtd_report_process *process);
+
+/* Members "totals", "sites" (that many at most) and "components" of the object that is open. */
+void rtd_export_put_totals(struct rtd_json *json, const struct rtd_report_process *process);
+void rtd_export_put_sites(struct rtd_json *json, const struct rtd_report_process *process,
+                          uint32_t most);
+void rtd_export_put_components(struct rtd_json *json, const struct rtd_report_process *process);
+
+/* A figure, or null where it is not known. */
+void rtd_export_put_known(struct rtd_json *json, const char *key, bool known, uint64_t value);
 
 /* RFC 3339; null for 0. */
 void rtd_export_put_time(struct rtd_json *json, const char *key, uint64_t unix_ns);

@@ -2,7 +2,7 @@
 /*
  * export_prometheus.c - the target's figures as Prometheus text 0.0.4.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer and two short arrays when there are many components
  * Fails:      remembered in the output buffer
@@ -11,8 +11,13 @@
  * rest is one series, component="_other". Gauges keep the largest; counters keep those seen first:
  * whoever is in stays in, so that no series ever runs backwards (a component that overtook another
  * would otherwise take its past out of "_other"). Worst case: 3 x 101 component series, one for
- * each loss, about 40 others.
+ * each loss, about 50 others; each domain adds as many component series, and four.
+ *
+ * Where the heap is not watched, the families by component are those of the domain "records", under
+ * their plain names. All domains have families of their own; none of them is in a heap figure.
  */
+#include "analyze/analyze_views.h"
+#include "export/export_alerts.h"
 #include "export/export_human.h"
 #include "export/export_report.h"
 
@@ -123,6 +128,38 @@ static void put_memory(struct rtd_buffer *out, const struct rtd_memory_snapshot 
     put_labelled(out, "riptide_page_faults_total", "type", "minor", memory->minor_faults);
 }
 
+/* What the allocator says of itself; what it does not tell has no series. */
+static void put_allocator(struct rtd_buffer *out, const struct rtd_report_process *target)
+{
+    const struct rtd_allocator_figures *const figures = &target->memory.allocator;
+    const struct size_gauge gauges[] = {
+        {"riptide_allocator_allocated_bytes", "In blocks that are allocated.",
+         figures->allocated_bytes},
+        {"riptide_allocator_active_bytes", "In pages that hold such blocks.",
+         figures->active_bytes},
+        {"riptide_allocator_metadata_bytes", "The allocator's own.", figures->metadata_bytes},
+        {"riptide_allocator_resident_bytes", "The allocator's physical memory.",
+         figures->resident_bytes},
+        {"riptide_allocator_mapped_bytes", "Address space that the allocator uses.",
+         figures->mapped_bytes},
+        {"riptide_allocator_retained_bytes", "Kept for reuse.", figures->retained_bytes},
+    };
+
+    if (!figures->asked)
+        return;
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(gauges); i++) {
+        if (gauges[i].bytes != RTD_ALLOCATOR_UNKNOWN)
+            put_uint(out, gauges[i].name, gauges[i].help, gauges[i].bytes);
+    }
+    if (target->allocations.fragmentation >= 0.0)
+        put_double(out, "riptide_allocator_fragmentation_ratio",
+                   "Share of the allocator's resident memory in no live block, 0 to 1.",
+                   target->allocations.fragmentation);
+    if (!rtd_report_sees_heap(target) && figures->allocated_bytes != RTD_ALLOCATOR_UNKNOWN)
+        put_uint(out, "riptide_memory_heap_bytes", "Live heap, as the allocator says.",
+                 figures->allocated_bytes);
+}
+
 /* What the agent's samples say; never called for a blind target. */
 static void put_heap(struct rtd_buffer *out, const struct rtd_report_process *target)
 {
@@ -140,16 +177,22 @@ static void put_heap(struct rtd_buffer *out, const struct rtd_report_process *ta
              target->totals.live_blocks.value);
     put_uint(out, "riptide_mapped_bytes", "Address space mapped by the program itself, now.",
              target->mappings.figures.live_bytes.value);
+}
+
+/* What is concluded from all that is seen, heap and domains. */
+static void put_conclusions(struct rtd_buffer *out, const struct rtd_report_summary *summary)
+{
     put_double(out, "riptide_allocation_efficiency_score", "Use of the allocator, 0 to 1.",
-               target->allocations.efficiency_score);
+               summary->efficiency_score);
     put_uint(out, "riptide_leak_suspects", "Components that meet a leak criterion.",
-             target->leaks.potential_leak_count);
+             summary->potential_leak_count);
     put_uint(out, "riptide_leak_potential_count",
              "Same as riptide_leak_suspects, under the name of the first design.",
-             target->leaks.potential_leak_count);
+             summary->potential_leak_count);
     put_double(out, "riptide_leak_growth_bytes_per_second",
-               "Growth of the components that meet a leak criterion.",
-               target->leaks.growth_rate_mb_per_hour * 1048576 / 3600);
+               "Growth of the components that meet a leak criterion; of heap and records the "
+               "larger.",
+               summary->growth_rate_mb_per_hour * 1048576 / 3600);
 }
 
 /* Which of three figures of a component a family shows. */
@@ -221,17 +264,37 @@ static struct seen_component *order_components(const struct rtd_report_process *
     return seen;
 }
 
-static void put_component_family(struct rtd_buffer *out, const struct rtd_report_process *target,
-                                 const char *name, const char *help, enum component_figure which)
+/* A family of series with a component, and which figure it shows. */
+struct component_family {
+    const char *name, *help;
+    enum component_figure which;
+};
+
+static void put_component(struct rtd_buffer *out, const char *family, const char *domain,
+                          const char *component, uint64_t value)
 {
-    const uint32_t count = target->component_count;
+    rtd_buffer_printf(out, "%s{", family);
+    if (domain) {
+        rtd_buffer_puts(out, "domain=\"");
+        put_label(out, domain);
+        rtd_buffer_puts(out, "\",");
+    }
+    rtd_buffer_puts(out, "component=\"");
+    put_label(out, component);
+    rtd_buffer_printf(out, "\"} %" PRIu64 "\n", value);
+}
+
+/* The components of one process, or of a domain that is seen as one; domain NULL: no such label. */
+static void put_component_series(struct rtd_buffer *out, const struct component_family *family,
+                                 const struct rtd_report_process *seen_process, const char *domain)
+{
+    const uint32_t count = seen_process->component_count;
     const uint32_t shown = count < COMPONENTS_MAX ? count : COMPONENTS_MAX;
     uint64_t other = 0;
 
-    put_family(out, name, which == LIVE_BYTES ? "gauge" : "counter", help);
     if (count == 0)
         return;
-    struct seen_component *const seen = order_components(target, which != LIVE_BYTES);
+    struct seen_component *const seen = order_components(seen_process, family->which != LIVE_BYTES);
     if (!seen) {
         out->failed = true;
         return;
@@ -243,26 +306,117 @@ static void put_component_family(struct rtd_buffer *out, const struct rtd_report
 
         /* A component that is really called so joins the rest: a series must be unique. */
         if (i < shown && strcmp(component->name, "_other") != 0) {
-            put_labelled(out, name, "component", component->name, figure_of(component, which));
+            put_component(out, family->name, domain, component->name,
+                          figure_of(component, family->which));
         } else {
-            other += figure_of(component, which);
+            other += figure_of(component, family->which);
             rest = true;
         }
     }
     if (rest)
-        put_labelled(out, name, "component", "_other", other);
+        put_component(out, family->name, domain, "_other", other);
     free(seen);
 }
 
-static void put_components(struct rtd_buffer *out, const struct rtd_report_process *target)
+static void put_component_family(struct rtd_buffer *out, const struct component_family *family)
 {
-    put_component_family(out, target, "riptide_allocation_bytes_by_component",
-                         "Live heap bytes by component (estimate).", LIVE_BYTES);
-    put_component_family(out, target, "riptide_allocated_bytes_total",
-                         "Bytes allocated since the start by component (estimate).",
-                         ALLOCATED_BYTES);
-    put_component_family(out, target, "riptide_allocations_total",
-                         "Allocations since the start by component (estimate).", ALLOCATIONS);
+    put_family(out, family->name, family->which == LIVE_BYTES ? "gauge" : "counter", family->help);
+}
+
+/* Of the heap, or of what stands in for it. */
+static void put_components(struct rtd_buffer *out, const struct rtd_report_view *view)
+{
+    const bool heap = strcmp(view->domain, RTD_VIEW_HEAP) == 0;
+    const struct component_family families[] = {
+        {"riptide_allocation_bytes_by_component",
+         heap ? "Live heap bytes by component (estimate)." : "Live recorded bytes by component.",
+         LIVE_BYTES},
+        {"riptide_allocated_bytes_total",
+         heap ? "Bytes allocated since the start by component (estimate)."
+              : "Bytes recorded since the start by component.",
+         ALLOCATED_BYTES},
+        {"riptide_allocations_total",
+         heap ? "Allocations since the start by component (estimate)."
+              : "Allocations recorded since the start by component.",
+         ALLOCATIONS},
+    };
+
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(families); i++) {
+        put_component_family(out, &families[i]);
+        put_component_series(out, &families[i], view->seen, NULL);
+    }
+}
+
+typedef uint64_t (*domain_figure)(const struct rtd_report_domain *domain);
+
+static uint64_t domain_blocks(const struct rtd_report_domain *domain)
+{
+    return domain->seen->totals.live_blocks.value;
+}
+
+static uint64_t domain_used(const struct rtd_report_domain *domain)
+{
+    return domain->used_bytes;
+}
+
+static uint64_t domain_reserved(const struct rtd_report_domain *domain)
+{
+    return domain->reserved_bytes;
+}
+
+static uint64_t domain_suspects(const struct rtd_report_domain *domain)
+{
+    return domain->seen->leaks.potential_leak_count;
+}
+
+/* A gauge with one series a domain, without those that are not known. */
+static void put_domain_gauge(struct rtd_buffer *out, const struct rtd_report_process *target,
+                             const struct component_family *family, domain_figure figure)
+{
+    put_component_family(out, family);
+    for (uint32_t i = 0; i < target->domain_count; i++) {
+        const uint64_t value = figure(&target->domains[i]);
+
+        if (value != RTD_UNKNOWN_BYTES)
+            put_labelled(out, family->name, "domain", target->domains[i].name, value);
+    }
+}
+
+static void put_domains(struct rtd_buffer *out, const struct rtd_report_process *target)
+{
+    static const struct component_family families[] = {
+        {"riptide_domain_live_bytes", "Live recorded bytes by domain and component.", LIVE_BYTES},
+        {"riptide_domain_allocated_bytes_total",
+         "Bytes recorded since the start by domain and component.", ALLOCATED_BYTES},
+        {"riptide_domain_allocations_total",
+         "Allocations recorded since the start by domain and component.", ALLOCATIONS},
+    };
+    static const struct {
+        struct component_family family;
+        domain_figure figure;
+    } gauges[] = {
+        {{"riptide_domain_live_blocks", "Live recorded blocks by domain.", LIVE_BYTES},
+         domain_blocks},
+        {{"riptide_domain_used_bytes", "What a domain holds, as the program states.", LIVE_BYTES},
+         domain_used},
+        {{"riptide_domain_reserved_bytes", "Reserved for a domain, as the program states.",
+          LIVE_BYTES},
+         domain_reserved},
+        {{"riptide_domain_leak_suspects", "Components of a domain that meet a leak criterion.",
+          LIVE_BYTES},
+         domain_suspects},
+    };
+
+    if (target->domain_count == 0)
+        return;
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(families); i++) {
+        put_component_family(out, &families[i]);
+        for (uint32_t d = 0; d < target->domain_count; d++)
+            put_component_series(out, &families[i], target->domains[d].seen,
+                                 target->domains[d].name);
+    }
+    for (size_t i = 0; i < RTD_ARRAY_LENGTH(gauges); i++)
+        put_domain_gauge(out, target, &gauges[i].family, gauges[i].figure);
 }
 
 /* Rejected records are a gauge: each reading of the ledger counts them anew. */
@@ -291,8 +445,8 @@ static void put_identity(struct rtd_buffer *out, const struct rtd_report *report
     put_family(out, "riptide_target_info", "gauge", "Identity of the target.");
     rtd_buffer_printf(out, "riptide_target_info{allocator=\"");
     put_label(out, meta->allocator[0] ? meta->allocator : "other");
-    rtd_buffer_printf(out, "\",mode=\"%s\",pid=\"%" PRIu32 "\"} 1\n",
-                      rtd_human_mode_name(report->mode), meta->pid);
+    rtd_buffer_printf(out, "\",mode=\"%s\",pid=\"%" PRIu32 "\"} 1\n", rtd_human_mode_of(report),
+                      meta->pid);
     put_uint(out, "riptide_target_up", "1 while the target runs.",
              meta->ended_unix_ns == 0 &&
                  (meta->status == RTD_PROCESS_RUNNING || meta->status == RTD_PROCESS_BLIND));
@@ -307,19 +461,34 @@ static void put_identity(struct rtd_buffer *out, const struct rtd_report *report
                  target->interval_bytes);
 }
 
+/* What heap and domains add up to, in one figure each and by component. */
+static void put_seen(struct rtd_buffer *out, const struct rtd_report_process *target)
+{
+    struct rtd_report_view views[RTD_VIEW_MAX];
+    struct rtd_report_summary summary;
+
+    if (rtd_report_views(target, views) == 0)
+        return;
+    rtd_report_summarize(target, &summary);
+    put_conclusions(out, &summary);
+    put_components(out, &views[0]);
+    put_domains(out, target);
+}
+
 void rtd_export_prometheus(struct rtd_buffer *out, const struct rtd_report *report)
 {
     put_family(out, "riptide_build_info", "gauge", "Version of RipTide.");
     rtd_buffer_printf(out, "riptide_build_info{version=\"%s\"} 1\n", RTD_VERSION);
     put_uint(out, "riptide_processes", "Process images seen since the start.",
              report->process_count);
+    rtd_export_alerts_prometheus(out, report);
     if (!report->target)
         return;
     put_identity(out, report);
     put_memory(out, &report->target->memory);
-    if (!rtd_human_is_blind(report->target)) {
+    put_allocator(out, report->target);
+    if (rtd_report_sees_heap(report->target))
         put_heap(out, report->target);
-        put_components(out, report->target);
-    }
+    put_seen(out, report->target);
     put_losses(out, report);
 }

@@ -2,7 +2,7 @@
 /*
  * export_report.h - a report as JSON, text and Prometheus exposition.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the growing output buffer only
  * Fails:      the buffer remembers that memory was short; check rtd_buffer_failed()

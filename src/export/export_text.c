@@ -80,7 +80,7 @@ static void put_head(const struct rtd_text *text, const struct rtd_report *repor
                       rtd_human_duration(target->duration_seconds).text);
     if (meta->started_unix_ns)
         rtd_buffer_printf(text->out, ", started %s", rtd_human_time(meta->started_unix_ns).text);
-    rtd_buffer_printf(text->out, "\n  mode %s", rtd_human_mode_name(report->mode));
+    rtd_buffer_printf(text->out, "\n  mode %s", rtd_human_mode_of(report));
     if (target->interval_bytes)
         rtd_buffer_printf(text->out, ", one sample per %s",
                           rtd_human_bytes(target->interval_bytes).text);
@@ -99,7 +99,8 @@ static void put_head(const struct rtd_text *text, const struct rtd_report *repor
                     meta->blind_reason[0] ? meta->blind_reason
                                           : "the allocations of this program cannot be seen");
     else if (meta->blind_reason[0])
-        put_warning(text, "PARTLY BLIND", meta->blind_reason);
+        put_warning(text, target->heap_unseen ? "HEAP NOT WATCHED" : "PARTLY BLIND",
+                    meta->blind_reason);
 }
 
 static void put_one_loss(const struct rtd_text *text, uint64_t count, const char *sentence)
@@ -320,14 +321,8 @@ static void put_leak(const struct rtd_text *text, const struct rtd_report_leak *
     rtd_buffer_putc(text->out, '\n');
 }
 
-static void put_leaks(const struct rtd_text *text, const struct rtd_report_process *target)
+static void put_found_leaks(const struct rtd_text *text, const struct rtd_report_leaks *leaks)
 {
-    const struct rtd_report_leaks *const leaks = &target->leaks;
-
-    rtd_text_section(text, "Potential leaks");
-    if (leaks->potential_leak_count == 0)
-        rtd_buffer_printf(text->out, "  No component met a leak criterion in %s.\n",
-                          rtd_human_duration(target->duration_seconds).text);
     for (uint32_t i = 0; i < leaks->potential_leak_count; i++)
         put_leak(text, &leaks->potential_leaks[i]);
     for (uint32_t i = 0; i < leaks->pattern_count; i++) {
@@ -336,12 +331,20 @@ static void put_leaks(const struct rtd_text *text, const struct rtd_report_proce
     }
 }
 
-static void put_advice(const struct rtd_text *text, const struct rtd_report_process *target)
+static void put_leaks(const struct rtd_text *text, const struct rtd_report_process *target)
 {
-    const struct rtd_report_allocations *const allocations = &target->allocations;
+    const struct rtd_report_leaks *const leaks = &target->leaks;
 
-    rtd_text_section(text, "Allocation");
-    rtd_buffer_printf(text->out, "  efficiency score %.2f of 1\n", allocations->efficiency_score);
+    rtd_text_section(text, "Potential leaks");
+    if (leaks->potential_leak_count == 0)
+        rtd_buffer_printf(text->out, "  No component met a leak criterion in %s.\n",
+                          rtd_human_duration(target->duration_seconds).text);
+    put_found_leaks(text, leaks);
+}
+
+static void put_recommendations(const struct rtd_text *text,
+                                const struct rtd_report_allocations *allocations)
+{
     for (uint32_t i = 0; i < allocations->recommendation_count; i++) {
         const struct rtd_report_recommendation *const advice = &allocations->recommendations[i];
         const int used = (int)rtd_text_columns(advice->severity);
@@ -351,6 +354,21 @@ static void put_advice(const struct rtd_text *text, const struct rtd_report_proc
         rtd_buffer_puts(text->out, ": ");
         rtd_text_wrap(text, advice->text, (unsigned)used + 4);
     }
+}
+
+static void put_advice(const struct rtd_text *text, const struct rtd_report_process *target)
+{
+    const struct rtd_report_allocations *const allocations = &target->allocations;
+
+    rtd_text_section(text, "Allocation");
+    rtd_buffer_printf(text->out, "  efficiency score %.2f of 1\n", allocations->efficiency_score);
+    put_recommendations(text, allocations);
+}
+
+void rtd_text_findings(const struct rtd_text *text, const struct rtd_report_process *process)
+{
+    put_found_leaks(text, &process->leaks);
+    put_recommendations(text, &process->allocations);
 }
 
 static void put_size(const struct rtd_text *text, const char *name, uint64_t bytes)
@@ -468,6 +486,7 @@ void rtd_export_text(struct rtd_buffer *out, const struct rtd_report *report,
         if (report->target->site_count)
             put_advice(&text, report->target);
     }
+    rtd_text_domains(&text, report->target);
     put_memory(&text, report->target);
     put_processes(&text, report);
 }

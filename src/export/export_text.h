@@ -28,6 +28,12 @@ struct rtd_text {
 /* A heading with a blank line in front. */
 void rtd_text_section(const struct rtd_text *text, const char *title);
 
+/* A section for each domain; nothing when there is none. */
+void rtd_text_domains(const struct rtd_text *text, const struct rtd_report_process *process);
+
+/* The lines of leaks and patterns, and those of advice, without heading; nothing if none. */
+void rtd_text_findings(const struct rtd_text *text, const struct rtd_report_process *process);
+
 /* What only exact mode can tell: the sites at the peak, and those of temporary allocations. */
 void rtd_text_counts(const struct rtd_text *text, const struct rtd_report_process *process);
 

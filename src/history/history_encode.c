@@ -226,8 +226,9 @@ static void encode_site(struct rtd_block_buffer *out, const struct rtd_image_sit
 {
     rtd_block_buffer_put_u32(out, site->stack);
     rtd_block_buffer_put_u32(out, site->tag);
-    rtd_block_buffer_put_u32(out, site->first_ms);
-    rtd_block_buffer_put_u32(out, site->last_ms);
+    /* A ledger's own times are as wide as the file's. */
+    rtd_block_buffer_put_u32(out, (uint32_t)site->first_ms);
+    rtd_block_buffer_put_u32(out, (uint32_t)site->last_ms);
     rtd_block_buffer_put_u64(out, site->births);
     rtd_block_buffer_put_f64(out, site->birth_bytes);
     rtd_block_buffer_put_f64(out, site->birth_count);
@@ -257,7 +258,7 @@ void rtd_encode_state(struct rtd_block_buffer *out, const struct rtd_image *imag
         rtd_block_buffer_put_u32(out, sample->site);
         rtd_block_buffer_put_u32(out, sample->interval);
         rtd_block_buffer_put_u32(out, sample->thread);
-        rtd_block_buffer_put_u32(out, sample->birth_ms);
+        rtd_block_buffer_put_u32(out, (uint32_t)sample->birth_ms);
     }
 }
 

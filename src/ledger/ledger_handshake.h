@@ -24,6 +24,7 @@
 enum rtd_hello_kind {
     RTD_HELLO_EXEC = 1, /* from the agent's constructor: a fresh program image */
     RTD_HELLO_FORK = 2, /* from the child handler of fork() */
+    RTD_HELLO_JOIN = 3, /* from libriptide: the ledger that this process has already, to read */
 };
 
 struct rtd_hello {

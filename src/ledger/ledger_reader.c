@@ -2,15 +2,16 @@
 /*
  * ledger_reader.c - images: making, filling from a ledger, copying, freeing.
  *
- * Runs in:    collector, report, tests
+ * Runs in:    collector, report, tests, a program that links libriptide
  * Threads:    an image belongs to one thread at a time; the ledger may be written meanwhile
- * Allocates:  one zeroed block an image, at rtd_image_new() and rtd_image_clone(); in exact mode
- *             also when the ledger grew
+ * Allocates:  a block and one mapping an image, at rtd_image_new() and rtd_image_clone(); in exact
+ *             mode also when the ledger grew
  * Fails:      with -EPROTO on a ledger that is not one; everything else is counted in rejected
  *
- * Why one block: a run may leave thousands of images (every child of a build), and each mapping of
- * its own would come near the kernel's limit of mappings. Reading allocates nothing, for it happens
- * every second.
+ * Why one mapping for all tables: a run may leave thousands of images (every child of a build), and
+ * one a table would come near the kernel's limit of mappings. Why not from the heap: in a service
+ * that looks at itself an image is made and dropped at each report, and an allocator keeps most of
+ * what it once had. Reading allocates nothing, for it happens every second.
  */
 #include "ledger/ledger_reader.h"
 
@@ -21,12 +22,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-/* The image is the first member, so a pointer to it is a pointer to the block. */
-struct image_block {
-    struct rtd_image image;
+struct image_tables {
     uint64_t nodes[RTD_NODE_COUNT];
     struct rtd_image_sample samples[RTD_SAMPLE_CAPACITY];
     struct rtd_image_site sites[RTD_SITE_COUNT];
@@ -35,24 +35,50 @@ struct image_block {
     struct rtd_image_module modules[RTD_MODULE_COUNT];
 };
 
+/* The image is the first member, so a pointer to it is a pointer to the block. */
+struct image_block {
+    struct rtd_image image;
+    struct image_tables *tables;
+};
+
 static void set_pointers(struct image_block *block)
 {
-    block->image.modules = block->modules;
-    block->image.nodes = block->nodes;
-    block->image.tags = block->tags;
-    block->image.samples = block->samples;
-    block->image.sites = block->sites;
+    block->image.modules = block->tables->modules;
+    block->image.nodes = block->tables->nodes;
+    block->image.tags = block->tables->tags;
+    block->image.samples = block->tables->samples;
+    block->image.sites = block->tables->sites;
 }
 
-struct rtd_image *rtd_image_new(void)
+/* A block with empty tables, or NULL. */
+static struct image_block *new_block(void)
 {
     struct image_block *const block = calloc(1, sizeof(*block));
 
     if (block == NULL) {
         return NULL;
     }
+    void *const tables = mmap(NULL, sizeof(*block->tables), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (tables == MAP_FAILED) {
+        free(block);
+        return NULL;
+    }
+    /* A page that is filled shall not cost a huge one; fails only where there are none. */
+    (void)madvise(tables, sizeof(*block->tables), MADV_NOHUGEPAGE);
+    block->tables = tables;
+    return block;
+}
+
+struct rtd_image *rtd_image_new(void)
+{
+    struct image_block *const block = new_block();
+
+    if (block == NULL) {
+        return NULL;
+    }
     set_pointers(block);
-    rtd_validity_set_fixed_tags(block->tags);
+    rtd_validity_set_fixed_tags(block->tables->tags);
     block->image.mode = RTD_MODE_SAMPLE;
     block->image.interval_bytes = 1;
     block->image.tag_count = RTD_TAG_FIRST;
@@ -63,15 +89,18 @@ struct rtd_image *rtd_image_new(void)
 
 void rtd_image_free(struct rtd_image *image)
 {
+    struct image_block *const block = (struct image_block *)image;
+
     if (image != NULL) {
         rtd_reader_exact_free(image);
-        free(image);
+        (void)munmap(block->tables, sizeof(*block->tables));
+        free(block);
     }
 }
 
 struct rtd_image *rtd_image_clone(const struct rtd_image *image)
 {
-    struct image_block *const block = calloc(1, sizeof(*block));
+    struct image_block *const block = new_block();
 
     if (block == NULL) {
         return NULL;
@@ -87,12 +116,12 @@ struct rtd_image *rtd_image_clone(const struct rtd_image *image)
     block->image.sample_count = image->sample_count;
     for (size_t i = 0; i < RTD_NODE_COUNT; i += RTD_NODES_PER_PAGE) {
         if (!image->empty_node_pages[i / RTD_NODES_PER_PAGE]) {
-            memcpy(&block->nodes[i], &image->nodes[i], RTD_PAGE_BYTES);
+            memcpy(&block->tables->nodes[i], &image->nodes[i], RTD_PAGE_BYTES);
         }
     }
-    memcpy(block->modules, image->modules, image->module_count * sizeof(image->modules[0]));
-    memcpy(block->tags, image->tags, image->tag_count * sizeof(image->tags[0]));
-    memcpy(block->samples, image->samples, image->sample_count * sizeof(image->samples[0]));
+    memcpy(block->tables->modules, image->modules, image->module_count * sizeof(image->modules[0]));
+    memcpy(block->tables->tags, image->tags, image->tag_count * sizeof(image->tags[0]));
+    memcpy(block->tables->samples, image->samples, image->sample_count * sizeof(image->samples[0]));
     memcpy(block->image.sites, image->sites, image->site_count * sizeof(image->sites[0]));
     return &block->image;
 }
@@ -171,10 +200,10 @@ static void read_sampled(struct rtd_image *image, const struct rtd_ledger *ledge
     struct image_block *const block = (struct image_block *)image;
 
     rtd_reader_exact_free(image);
-    image->sites = block->sites;
+    image->sites = block->tables->sites;
     rtd_reader_samples_read(image, ledger, pages);
-    rtd_reader_sites_read(image, ledger, pages, block->site_map);
-    rtd_reader_samples_link(image, block->site_map);
+    rtd_reader_sites_read(image, ledger, pages, block->tables->site_map);
+    rtd_reader_samples_link(image, block->tables->site_map);
 }
 
 int rtd_image_read(struct rtd_image *image, const struct rtd_ledger *ledger)
@@ -188,7 +217,7 @@ static void forget_other(struct rtd_image *image, uint64_t session, uint64_t cre
     if (image->session != session || image->created_unix_ns != created_unix_ns) {
         struct image_block *const block = (struct image_block *)image;
         rtd_reader_exact_free(image);
-        image->sites = block->sites;
+        image->sites = block->tables->sites;
     }
 }
 

@@ -41,13 +41,13 @@ struct rtd_image_sample {
     uint32_t site;     /* index into image->sites */
     uint32_t interval; /* storage interval in bytes, >= 1: p = 1 - exp(-(size + 1) / interval) */
     uint32_t thread;   /* tid or 0 */
-    uint32_t birth_ms; /* on the image's clock */
+    uint64_t birth_ms; /* on the image's clock */
 };
 
 struct rtd_image_site {
     uint32_t stack; /* leaf node id, or 0: no stack */
     uint32_t tag;   /* index into image->tags */
-    uint32_t first_ms, last_ms;
+    uint64_t first_ms, last_ms;
     uint64_t births;
     double birth_bytes, birth_count;         /* unbiased estimates since start */
     double birth_bytes_var, birth_count_var; /* their estimated variances */
@@ -87,6 +87,7 @@ struct rtd_image_exact {
     /* Frees of blocks from before the start or never ours; of blocks not seen to go; untracked. */
     uint64_t unknown_frees, missed_frees, untracked, stack_misses;
     double block_share; /* the share of all live blocks that is in samples[]; 0: not looked for */
+    bool ages_partial;  /* not every death has an age: lifetime[0] is then what it says */
 };
 
 struct rtd_image {

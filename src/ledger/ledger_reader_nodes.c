@@ -2,7 +2,7 @@
 /*
  * ledger_reader_nodes.c - the exact part of an image: its sites' room, and the nodes of its trie.
  *
- * Runs in:    collector, report, tests
+ * Runs in:    collector, report, tests, a program that links libriptide
  * Threads:    an image belongs to one thread at a time; the ledger may be written meanwhile
  * Allocates:  arrays that grow with what a process uses
  * Fails:      by a negative errno; nodes that make no sense are counted in image->rejected
@@ -13,6 +13,8 @@
  * or all that are new in one go when they are many.
  */
 #include "ledger/ledger_reader_exact.h"
+
+#include "ledger/ledger_array.h"
 #include "ledger/ledger_validity.h"
 
 #include <errno.h>
@@ -37,10 +39,12 @@ struct node_reader {
 
 static void free_exact(struct rtd_image_exact *exact)
 {
-    free(exact->node_slots);
-    free(exact->nodes);
-    free(exact->linked);
-    free(exact->counts);
+    const size_t sites = exact->site_room, nodes = exact->node_room;
+
+    rtd_array_free(exact->node_slots, nodes * 2 * sizeof(exact->node_slots[0]));
+    rtd_array_free(exact->nodes, nodes * sizeof(exact->nodes[0]));
+    rtd_array_free(exact->linked, sites * sizeof(exact->linked[0]));
+    rtd_array_free(exact->counts, sites * sizeof(exact->counts[0]));
     free(exact);
 }
 
@@ -53,19 +57,20 @@ int rtd_image_exact_begin(struct rtd_image *image)
     if (exact == NULL) {
         return -ENOMEM;
     }
-    exact->counts = calloc(FIRST_SITES, sizeof(exact->counts[0]));
-    exact->linked = calloc(FIRST_SITES, sizeof(exact->linked[0]));
-    exact->nodes = calloc(FIRST_NODES, sizeof(exact->nodes[0]));
-    exact->node_slots = calloc((size_t)FIRST_NODES * 2, sizeof(exact->node_slots[0]));
-    struct rtd_image_site *const sites = calloc(FIRST_SITES, sizeof(sites[0]));
+    exact->site_room = FIRST_SITES;
+    exact->node_room = FIRST_NODES;
+    exact->counts = rtd_array_grow(NULL, 0, FIRST_SITES * sizeof(exact->counts[0]));
+    exact->linked = rtd_array_grow(NULL, 0, FIRST_SITES * sizeof(exact->linked[0]));
+    exact->nodes = rtd_array_grow(NULL, 0, FIRST_NODES * sizeof(exact->nodes[0]));
+    exact->node_slots =
+        rtd_array_grow(NULL, 0, (size_t)FIRST_NODES * 2 * sizeof(exact->node_slots[0]));
+    struct rtd_image_site *const sites = rtd_array_grow(NULL, 0, FIRST_SITES * sizeof(sites[0]));
     if (exact->counts == NULL || exact->linked == NULL || exact->nodes == NULL ||
         exact->node_slots == NULL || sites == NULL) {
-        free(sites);
+        rtd_array_free(sites, FIRST_SITES * sizeof(sites[0]));
         free_exact(exact);
         return -ENOMEM;
     }
-    exact->site_room = FIRST_SITES;
-    exact->node_room = FIRST_NODES;
     image->exact = exact;
     image->sites = sites;
     image->site_count = 1;
@@ -76,35 +81,47 @@ int rtd_image_exact_begin(struct rtd_image *image)
 void rtd_reader_exact_free(struct rtd_image *image)
 {
     if (image->exact != NULL) {
-        free(image->sites);
+        rtd_array_free(image->sites, image->exact->site_room * sizeof(image->sites[0]));
         image->sites = NULL;
         free_exact(image->exact);
         image->exact = NULL;
     }
 }
 
+/* The arrays of the sites grow together or not at all, for they share their room. */
+static int grow_sites(struct rtd_image *image, size_t room)
+{
+    struct rtd_image_exact *const exact = image->exact;
+    const size_t before = image->site_count;
+    struct rtd_image_site *const sites = rtd_array_grow(NULL, 0, room * sizeof(sites[0]));
+    struct rtd_image_count *const counts = rtd_array_grow(NULL, 0, room * sizeof(counts[0]));
+    bool *const linked = rtd_array_grow(NULL, 0, room * sizeof(linked[0]));
+
+    if (sites == NULL || counts == NULL || linked == NULL) {
+        rtd_array_free(sites, room * sizeof(sites[0]));
+        rtd_array_free(counts, room * sizeof(counts[0]));
+        rtd_array_free(linked, room * sizeof(linked[0]));
+        return -ENOMEM;
+    }
+    memcpy(sites, image->sites, before * sizeof(sites[0]));
+    memcpy(counts, exact->counts, before * sizeof(counts[0]));
+    memcpy(linked, exact->linked, before * sizeof(linked[0]));
+    rtd_array_free(image->sites, exact->site_room * sizeof(sites[0]));
+    rtd_array_free(exact->counts, exact->site_room * sizeof(counts[0]));
+    rtd_array_free(exact->linked, exact->site_room * sizeof(linked[0]));
+    image->sites = sites;
+    exact->counts = counts;
+    exact->linked = linked;
+    exact->site_room = (uint32_t)room;
+    return 0;
+}
+
 int rtd_image_exact_reserve(struct rtd_image *image, uint32_t site_count)
 {
     struct rtd_image_exact *const exact = image->exact;
 
-    if (site_count > exact->site_room) {
-        const uint32_t room = site_count + site_count / 4;
-        void *const sites = realloc(image->sites, room * sizeof(image->sites[0]));
-        if (sites != NULL) {
-            image->sites = sites;
-        }
-        void *const counts = realloc(exact->counts, room * sizeof(exact->counts[0]));
-        if (counts != NULL) {
-            exact->counts = counts;
-        }
-        void *const linked = realloc(exact->linked, room * sizeof(exact->linked[0]));
-        if (linked != NULL) {
-            exact->linked = linked;
-        }
-        if (sites == NULL || counts == NULL || linked == NULL) {
-            return -ENOMEM;
-        }
-        exact->site_room = room;
+    if (site_count > exact->site_room && grow_sites(image, site_count + site_count / 4) != 0) {
+        return -ENOMEM;
     }
     for (uint32_t i = image->site_count; i < site_count; i++) {
         memset(&image->sites[i], 0, sizeof(image->sites[i]));
@@ -130,20 +147,21 @@ static uint32_t *slot_of(const struct rtd_image_exact *exact, uint32_t id)
 
 static int grow_nodes(struct rtd_image_exact *exact)
 {
-    const uint32_t room = exact->node_room * 2;
-    uint32_t *const slots = calloc((size_t)room * 2, sizeof(slots[0]));
-    void *const nodes = realloc(exact->nodes, room * sizeof(exact->nodes[0]));
+    const size_t before = exact->node_room, room = before * 2;
+    uint32_t *const slots = rtd_array_grow(NULL, 0, room * 2 * sizeof(slots[0]));
+    void *const nodes = slots != NULL
+                            ? rtd_array_grow(exact->nodes, before * sizeof(exact->nodes[0]),
+                                             room * sizeof(exact->nodes[0]))
+                            : NULL;
 
-    if (nodes != NULL) {
-        exact->nodes = nodes;
-    }
-    if (slots == NULL || nodes == NULL) {
-        free(slots);
+    if (nodes == NULL) {
+        rtd_array_free(slots, room * 2 * sizeof(slots[0]));
         return -ENOMEM;
     }
-    free(exact->node_slots);
+    exact->nodes = nodes;
+    rtd_array_free(exact->node_slots, before * 2 * sizeof(slots[0]));
     exact->node_slots = slots;
-    exact->node_room = room;
+    exact->node_room = (uint32_t)room;
     for (uint32_t i = 0; i < exact->node_count; i++) {
         *slot_of(exact, exact->nodes[i].id) = i + 1;
     }
@@ -197,6 +215,7 @@ int rtd_reader_exact_clone(struct rtd_image *image, const struct rtd_image *from
     exact->untracked = from->exact->untracked;
     exact->stack_misses = from->exact->stack_misses;
     exact->block_share = from->exact->block_share;
+    exact->ages_partial = from->exact->ages_partial;
     exact->nodes_read = from->exact->nodes_read;
     return 0;
 }
@@ -358,7 +377,7 @@ uint64_t rtd_image_lifetime(const struct rtd_image *image, uint32_t site, unsign
     const struct rtd_image_site *const at = &image->sites[site];
     uint64_t aged = 0;
 
-    if (image->exact == NULL || bucket != 0) {
+    if (image->exact == NULL || bucket != 0 || image->exact->ages_partial) {
         return at->lifetime[bucket];
     }
     for (unsigned i = 1; i < RTD_LIFETIME_BUCKETS; i++) {

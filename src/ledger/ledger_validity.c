@@ -84,9 +84,9 @@ static bool is_sum(double value)
 }
 
 /* A time later than the clock is pulled back; past 2^32 ms times wrap and say nothing. */
-static uint32_t bounded_ms(uint32_t time_ms, uint64_t clock_ms)
+static uint64_t bounded_ms(uint64_t time_ms, uint64_t clock_ms)
 {
-    return clock_ms <= UINT32_MAX && time_ms > clock_ms ? (uint32_t)clock_ms : time_ms;
+    return clock_ms <= UINT32_MAX && time_ms > clock_ms ? clock_ms : time_ms;
 }
 
 /* What cannot bend a sum is put right: order of times, a root in place of a stack. */

@@ -2,7 +2,7 @@
 /*
  * serve_connections.h - ends connections that take too long.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    the HTTP threads enter and leave; one sweeper, asleep while nobody is connected
  * Allocates:  one entry a connection
  * Fails:      by a negative errno at start; without memory a connection is not watched

@@ -2,7 +2,7 @@
 /*
  * serve_host.c - which Host headers are ours.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    pure
  * Allocates:  never
  * Fails:      never: what is not understood is refused

@@ -2,7 +2,7 @@
 /*
  * serve_http.c - routes, checks and answers on top of libmicrohttpd.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    one that waits for the first client, then a few of libmicrohttpd's, all with all
  *             signals blocked; they share the board
  * Allocates:  yes
@@ -19,12 +19,11 @@
  */
 #include "serve/serve_http.h"
 
-#include "export/export_report.h"
 #include "serve/serve_connections.h"
 #include "serve/serve_host.h"
 #include "serve/serve_library.h"
-#include "serve/serve_page.h"
 #include "serve/serve_publish.h"
+#include "serve/serve_routes.h"
 #include "serve/serve_socket.h"
 
 #include <errno.h>
@@ -34,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -48,45 +48,19 @@ enum {
 struct rtd_server {
     struct rtd_listener listener;
     struct rtd_board board;
+    uint32_t hidden_routes;
+    void (*begin_thread)(void);
     int stop_fd; /* readable: the doorman shall end */
     pthread_t doorman;
     /* The doorman's while it lives, then of whoever joined it. NULL: nobody has come yet. */
     struct MHD_Daemon *daemon;
+    bool is_shut;                       /* by rtd_server_shut() */
     struct rtd_connections connections; /* there if the daemon is */
 };
 
-static void render_memory(struct rtd_buffer *out, const struct rtd_report *report)
-{
-    rtd_export_memory_json(out, report->target);
-}
-
-static void render_leaks(struct rtd_buffer *out, const struct rtd_report *report)
-{
-    rtd_export_leaks_json(out, report->target);
-}
-
-static void render_allocations(struct rtd_buffer *out, const struct rtd_report *report)
-{
-    rtd_export_allocations_json(out, report->target);
-}
-
-#define JSON_TYPE "application/json; charset=utf-8"
-
-struct route {
-    const char *path, *type;
-    void (*render)(struct rtd_buffer *out, const struct rtd_report *report);
-};
-
-/* Answers made from the report; the place in the table is the place in the board's cache. */
-static const struct route routes[] = {
-    {"/", "text/html; charset=utf-8", rtd_serve_page_put},
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", rtd_export_prometheus},
-    {"/metrics/memory", JSON_TYPE, render_memory},
-    {"/metrics/leaks", JSON_TYPE, render_leaks},
-    {"/metrics/allocations", JSON_TYPE, render_allocations},
-    {"/api/v1/report", JSON_TYPE, rtd_export_report_json},
-};
-RTD_STATIC_ASSERT(RTD_ARRAY_LENGTH(routes) <= RTD_PUBLISH_ANSWERS, "each route has a place");
+#define JSON_TYPE RTD_ROUTE_JSON
+RTD_STATIC_ASSERT((int)RTD_ROUTE_RENDERED <= (int)RTD_PUBLISH_ANSWERS,
+                  "each rendered route has a place");
 
 /*
  * nosniff and the content policy keep a hostile name from becoming code, no-store keeps figures of
@@ -143,7 +117,7 @@ static struct MHD_Response *answer_locked(struct rtd_published *published, size_
     if (published->answers[route])
         return published->answers[route];
     rtd_buffer_init(&out);
-    routes[route].render(&out, published->report);
+    rtd_routes[route].render(&out, published->report);
     char *const text = rtd_buffer_take(&out, &length_bytes);
     if (!text)
         return NULL;
@@ -153,7 +127,7 @@ static struct MHD_Response *answer_locked(struct rtd_published *published, size_
         free(text);
         return NULL;
     }
-    add_headers(response, routes[route].type);
+    add_headers(response, rtd_routes[route].type);
     published->answers[route] = response;
     return response;
 }
@@ -197,23 +171,15 @@ static enum MHD_Result answer_ready(struct rtd_server *server, struct MHD_Connec
 static enum MHD_Result answer_path(struct rtd_server *server, struct MHD_Connection *connection,
                                    const char *path)
 {
-    for (size_t i = 0; i < RTD_ARRAY_LENGTH(routes); i++) {
-        if (strcmp(path, routes[i].path) == 0)
-            return answer_route(server, connection, i);
-    }
-    if (strcmp(path, "/healthz") == 0)
-        return answer_text(connection, MHD_HTTP_OK, "text/plain; charset=utf-8", "ok\n", NULL);
-    if (strcmp(path, "/readyz") == 0)
+    const int route = rtd_route_find(path);
+
+    if (route < 0 || (server->hidden_routes & (UINT32_C(1) << route)))
+        return answer_text(connection, MHD_HTTP_NOT_FOUND, JSON_TYPE, RTD_ROUTE_NOT_FOUND, NULL);
+    if (rtd_routes[route].render)
+        return answer_route(server, connection, (size_t)route);
+    if (strcmp(path, RTD_ROUTE_READY) == 0)
         return answer_ready(server, connection);
-    if (strcmp(path, "/style.css") == 0)
-        return answer_text(connection, MHD_HTTP_OK, "text/css; charset=utf-8",
-                           rtd_serve_page_style(), NULL);
-    if (strcmp(path, "/icon.svg") == 0)
-        return answer_text(connection, MHD_HTTP_OK, "image/svg+xml", rtd_serve_page_icon(), NULL);
-    if (strcmp(path, "/page.js") == 0)
-        return answer_text(connection, MHD_HTTP_OK, "text/javascript; charset=utf-8",
-                           rtd_serve_page_script(), NULL);
-    return answer_text(connection, MHD_HTTP_NOT_FOUND, JSON_TYPE, "{\"error\":\"not found\"}\n",
+    return answer_text(connection, MHD_HTTP_OK, rtd_routes[route].type, rtd_routes[route].text(),
                        NULL);
 }
 
@@ -326,6 +292,9 @@ static void handle_connection(void *context, struct MHD_Connection *connection,
 {
     struct rtd_server *const server = context;
 
+    /* The library does not tell when a thread of its own begins. */
+    if (server->begin_thread)
+        server->begin_thread();
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *const info =
             rtd_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -382,7 +351,7 @@ static void turn_away(const struct rtd_server *server, int error)
     rtd_listener_turn_away(&server->listener, error == -ELIBACC
                                                   ? "the library " RTD_SERVE_LIBRARY_NAME
                                                     " cannot be loaded (Debian: libmicrohttpd12)"
-                                                  : strerror(-error));
+                                                  : strerrordesc_np(-error));
 }
 
 /* Waits at the listening socket for the first client, starts the HTTP library for it and ends. */
@@ -390,6 +359,8 @@ static void *doorman_main(void *context)
 {
     struct rtd_server *const server = context;
 
+    if (server->begin_thread)
+        server->begin_thread();
     for (;;) {
         struct pollfd ready[2] = {{.fd = server->listener.fd, .events = POLLIN},
                                   {.fd = server->stop_fd, .events = POLLIN}};
@@ -431,6 +402,8 @@ struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int 
 
     if (result < 0)
         goto out;
+    server->hidden_routes = options->hidden_routes;
+    server->begin_thread = options->begin_thread;
     result = rtd_listener_open(&server->listener, options);
     if (result == 0) {
         result = start_doorman(server);
@@ -465,16 +438,26 @@ void rtd_server_publish(struct rtd_server *server, struct rtd_report *report)
     rtd_board_publish(&server->board, report);
 }
 
-void rtd_server_free(struct rtd_server *server)
+void rtd_server_shut(struct rtd_server *server)
 {
     const uint64_t one = 1;
 
-    if (!server)
+    if (!server || server->is_shut)
         return;
     rtd_board_stop(&server->board);
     /* Cannot fail: the counter is far from its limit. */
     (void)!write(server->stop_fd, &one, sizeof(one));
     (void)pthread_join(server->doorman, NULL);
+    /* A copy of the descriptor would keep a socket listening that is only closed. */
+    (void)shutdown(server->listener.fd, SHUT_RDWR);
+    server->is_shut = true;
+}
+
+void rtd_server_free(struct rtd_server *server)
+{
+    if (!server)
+        return;
+    rtd_server_shut(server);
     close(server->stop_fd);
     if (server->daemon) {
         /* Also closes the listening socket, which was handed over. */
@@ -485,4 +468,22 @@ void rtd_server_free(struct rtd_server *server)
     }
     rtd_board_fini(&server->board);
     free(server);
+}
+
+bool rtd_server_abandon(struct rtd_server *server)
+{
+    if (!server)
+        return true;
+    close(server->listener.fd);
+    close(server->stop_fd);
+    /* Whoever changed the list when the process was copied left it whole from first to last. */
+    for (const struct rtd_connection *c = server->connections.first; c; c = c->next)
+        close(c->fd);
+    if (server->daemon) {
+        close(server->board.wanted_fd);
+        return false;
+    }
+    rtd_board_fini(&server->board);
+    free(server);
+    return true;
 }

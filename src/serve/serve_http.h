@@ -2,7 +2,7 @@
 /*
  * serve_http.h - the HTTP face: JSON endpoints, Prometheus, health, the first page.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    libmicrohttpd's own threads answer; they only borrow published answers
  * Allocates:  yes
  * Fails:      by a negative errno at start; a bad request costs its sender a 4xx
@@ -12,12 +12,17 @@
 
 #include "analyze/analyze_report.h"
 
+#include <stdbool.h>
+
 struct rtd_server;
 
 struct rtd_server_options {
     const char *address; /* numeric "127.0.0.1" or "[::1]"/"::1"; borrowed for the call */
     uint16_t port;
     unsigned tries; /* how many following ports may be tried if one is taken (1 = only this one) */
+    uint32_t hidden_routes; /* bit n: rtd_routes[n] is answered 404 */
+    /* NULL, or called in each thread of the server before it works, perhaps more than once. */
+    void (*begin_thread)(void);
 };
 
 /*
@@ -39,9 +44,23 @@ int rtd_server_wants_report_fd(
 void rtd_server_publish(struct rtd_server *server, struct rtd_report *report);
 
 /*
+ * The first part of rtd_server_free(): sends waiting requests home and stops listening. A process
+ * that is forked from then on cannot keep the port. NULL is allowed.
+ */
+void rtd_server_shut(struct rtd_server *server);
+
+/*
  * Sends waiting requests home, ends the threads and closes the socket; answers under way are cut.
  * The last report goes with it, and the descriptor above. NULL is allowed.
  */
 void rtd_server_free(struct rtd_server *server);
+
+/*
+ * In the child of a fork, instead of rtd_server_free(): closes the copies of its sockets, so that
+ * neither the port nor a client of the parent is held. If nobody had come yet, it is freed and the
+ * result is true; otherwise threads of the parent were at work on it, and it stays as it is. NULL
+ * is allowed.
+ */
+bool rtd_server_abandon(struct rtd_server *server);
 
 #endif

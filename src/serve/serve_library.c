@@ -2,7 +2,7 @@
 /*
  * serve_library.c - libmicrohttpd, loaded when the first client comes.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    see serve_library.h
  * Allocates:  what the dynamic loader needs
  * Fails:      see serve_library.h
@@ -11,6 +11,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ static bool find(void *library, const char *name, void *out)
     return found != NULL;
 }
 
-int rtd_serve_library_load(const char *name)
+static int load_locked(const char *name)
 {
     struct rtd_serve_library table;
     bool complete = true;
@@ -53,4 +54,14 @@ int rtd_serve_library_load(const char *name)
     }
     rtd_mhd = table;
     return 0;
+}
+
+int rtd_serve_library_load(const char *name)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&lock);
+    const int result = load_locked(name);
+    pthread_mutex_unlock(&lock);
+    return result;
 }

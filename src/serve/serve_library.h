@@ -2,8 +2,9 @@
 /*
  * serve_library.h - libmicrohttpd, loaded when the first client comes.
  *
- * Runs in:    collector
- * Threads:    the table is written once, by rtd_serve_library_load(), before any other use
+ * Runs in:    collector, or a program that links libriptide
+ * Threads:    the table is written once, by rtd_serve_library_load(), under a lock, before any
+ *             other use by whoever called that
  * Allocates:  what the dynamic loader needs
  * Fails:      with -ELIBACC when the library, or a function of it, is not there
  *

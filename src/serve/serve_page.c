@@ -2,12 +2,14 @@
 /*
  * serve_page.c - the first page, rendered on the server.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer only
  * Fails:      remembered in the output buffer
  */
 #include "serve/serve_page.h"
+
+#include "analyze/analyze_views.h"
 
 #include "export/export_human.h"
 
@@ -120,7 +122,7 @@ static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
     put_text(out, target->meta.command);
     rtd_buffer_printf(out, "</code></h1>\n<p class=\"soft\">pid %u, %s, %s, mode %s",
                       (unsigned)target->meta.pid, status.text, duration.text,
-                      rtd_human_mode_name(report->mode));
+                      rtd_human_mode_of(report));
     if (target->interval_bytes)
         rtd_buffer_printf(out, ", one sample per %s", interval.text);
     put(out, ", allocator ");
@@ -133,6 +135,8 @@ static void put_head(struct rtd_buffer *out, const struct rtd_report *report)
              "<a href=\"/readyz\">/readyz</a></nav></header>\n<main>\n");
     if (target->meta.status == RTD_PROCESS_BLIND)
         put_warning(out, "Blind.", target->meta.blind_reason);
+    else if (target->heap_unseen)
+        put_warning(out, "The heap is not watched.", target->meta.blind_reason);
     else if (target->meta.blind_reason[0])
         put_warning(out, "Partly blind.", target->meta.blind_reason);
     if (report->note && report->note[0])
@@ -274,16 +278,27 @@ static void put_sites(struct rtd_buffer *out, const struct rtd_report_process *t
     put(out, "</tbody></table></div>\n");
 }
 
-static void put_components(struct rtd_buffer *out, const struct rtd_report_process *target)
+/* The components of the heap, or of a domain, which says so; each table has an id of its own. */
+static void put_components(struct rtd_buffer *out, const struct rtd_report_view *view,
+                           unsigned number)
 {
-    if (target->component_count == 0)
+    const struct rtd_report_process *const seen = view->seen;
+
+    if (seen->component_count == 0)
         return;
-    put(out, "<h2>Components</h2>\n<div class=\"scroll\" "
-             "id=\"components\"><table><thead><tr><th>Component</th>"
+    put(out, "<h2>Components");
+    if (strcmp(view->domain, RTD_VIEW_HEAP) != 0) {
+        put(out, " of the domain ");
+        put_text(out, view->domain);
+    }
+    put(out, "</h2>\n<div class=\"scroll\" id=\"components");
+    if (number)
+        rtd_buffer_printf(out, "-%u", number);
+    put(out, "\"><table><thead><tr><th>Component</th>"
              "<th class=\"n\">Live</th><th class=\"n\">Blocks</th><th class=\"n\">Allocated</th>"
              "<th class=\"n\">Allocations</th></tr></thead><tbody>\n");
-    for (uint32_t i = 0; i < target->component_count && i < COMPONENTS_MAX; i++) {
-        const struct rtd_report_component *const component = &target->components[i];
+    for (uint32_t i = 0; i < seen->component_count && i < COMPONENTS_MAX; i++) {
+        const struct rtd_report_component *const component = &seen->components[i];
 
         put(out, "<tr><td>");
         put_text(out, component->name);
@@ -304,17 +319,23 @@ static void put_reason(struct rtd_buffer *out, const char *reason)
         rtd_buffer_putc(out, *reason == '_' ? ' ' : *reason);
 }
 
-static void put_leak(struct rtd_buffer *out, const struct rtd_report_leak *leak)
+/* Sites of two domains may have one number: the view's makes the ids on the page differ. */
+static void put_leak(struct rtd_buffer *out, const struct rtd_report_view *view, unsigned number,
+                     const struct rtd_report_leak *leak)
 {
+    char name[RTD_VIEW_NAME_BYTES], table[24] = "leak";
+
+    if (number)
+        snprintf(table, sizeof(table), "leak-%u", number);
     put(out, "<tr><td>");
-    put_text(out, leak->component);
+    put_text(out, rtd_report_view_name(view, leak->component, name));
     put(out, "</td>");
     put_bytes_cell(out, leak->total_size_bytes);
     put_count_cell(out, leak->allocation_count);
     rtd_buffer_printf(out, "<td class=\"n\">%.1f MB/h</td><td class=\"wide\">",
                       leak->growth_rate / 1048576);
     if (leak->site_ref)
-        put_site_place(out, leak->site_ref, "leak");
+        put_site_place(out, leak->site_ref, table);
     put(out, "</td><td>");
     for (uint32_t i = 0; i < leak->reason_count && i < RTD_ARRAY_LENGTH(leak->reasons); i++) {
         put(out, i ? ", " : "");
@@ -324,42 +345,97 @@ static void put_leak(struct rtd_buffer *out, const struct rtd_report_leak *leak)
 }
 
 /* Potential leaks stand above the sites: they are what somebody must act on. */
-static void put_leaks(struct rtd_buffer *out, const struct rtd_report_process *target)
+static void put_leaks(struct rtd_buffer *out, const struct rtd_report_view *views, unsigned count)
 {
-    const struct rtd_report_leaks *const leaks = &target->leaks;
+    bool any = false;
 
     put(out, "<h2>Potential leaks</h2>\n");
-    if (leaks->potential_leak_count == 0)
-        put(out, "<p>No component meets a leak criterion so far.</p>\n");
-    else
-        put(out, "<div class=\"scroll\" id=\"leaks\"><table><thead><tr><th>Component</th>"
-                 "<th class=\"n\">Live</th><th class=\"n\">Blocks</th><th class=\"n\">Growth</th>"
-                 "<th>Where</th><th>Reasons</th></tr></thead><tbody>\n");
-    for (uint32_t i = 0; i < leaks->potential_leak_count; i++)
-        put_leak(out, &leaks->potential_leaks[i]);
-    if (leaks->potential_leak_count)
-        put(out, "</tbody></table></div>\n");
-    for (uint32_t i = 0; i < leaks->pattern_count; i++) {
-        put(out, "<p>Pattern: ");
-        put_text(out, leaks->suspicious_patterns[i]);
-        put(out, "</p>\n");
+    for (unsigned v = 0; v < count; v++)
+        any |= views[v].seen->leaks.potential_leak_count != 0;
+    put(out, any ? "<div class=\"scroll\" id=\"leaks\"><table><thead><tr><th>Component</th>"
+                   "<th class=\"n\">Live</th><th class=\"n\">Blocks</th><th "
+                   "class=\"n\">Growth</th><th>Where</th><th>Reasons</th></tr></thead><tbody>\n"
+                 : "<p>No component meets a leak criterion so far.</p>\n");
+    for (unsigned v = 0; v < count; v++) {
+        const struct rtd_report_leaks *const leaks = &views[v].seen->leaks;
+
+        for (uint32_t i = 0; i < leaks->potential_leak_count; i++)
+            put_leak(out, &views[v], v, &leaks->potential_leaks[i]);
+    }
+    put(out, any ? "</tbody></table></div>\n" : "");
+    for (unsigned v = 0; v < count; v++) {
+        const struct rtd_report_leaks *const leaks = &views[v].seen->leaks;
+
+        for (uint32_t i = 0; i < leaks->pattern_count; i++) {
+            put(out, "<p>Pattern: ");
+            put_text(out, leaks->suspicious_patterns[i]);
+            put(out, "</p>\n");
+        }
     }
 }
 
-static void put_advice(struct rtd_buffer *out, const struct rtd_report_process *target)
+static void put_advice(struct rtd_buffer *out, const struct rtd_report_process *target,
+                       const struct rtd_report_view *views, unsigned count)
 {
-    const struct rtd_report_allocations *const allocations = &target->allocations;
+    struct rtd_report_summary summary;
 
+    rtd_report_summarize(target, &summary);
     rtd_buffer_printf(out, "<h2>Allocation</h2>\n<p>Efficiency score %.2f of 1.</p>\n<ul>\n",
-                      allocations->efficiency_score);
-    for (uint32_t i = 0; i < allocations->recommendation_count; i++) {
-        put(out, "<li><strong>");
-        put_text(out, allocations->recommendations[i].severity);
-        put(out, "</strong>: ");
-        put_text(out, allocations->recommendations[i].text);
-        put(out, "</li>\n");
+                      summary.efficiency_score);
+    for (unsigned v = 0; v < count; v++) {
+        const struct rtd_report_allocations *const part = &views[v].seen->allocations;
+
+        for (uint32_t i = 0; i < part->recommendation_count; i++) {
+            put(out, "<li><strong>");
+            put_text(out, part->recommendations[i].severity);
+            put(out, "</strong>: ");
+            put_text(out, part->recommendations[i].text);
+            put(out, "</li>\n");
+        }
     }
     put(out, "</ul>\n");
+}
+
+static void put_losses(struct rtd_buffer *out, const struct rtd_report *report)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < RTD_LOSS_COUNT; i++) {
+        const uint64_t count = report->target->losses[i];
+        const struct rtd_words digits = rtd_human_digits(count);
+
+        /* Thinning is no loss of truth: estimates stay unbiased. */
+        if (count == 0 || i == RTD_LOSS_SAMPLES_THINNED || !rtd_loss_name(i))
+            continue;
+        put(out, any ? ", " : "<h2>Not seen</h2>\n<p>");
+        put_text(out, rtd_loss_name(i));
+        rtd_buffer_printf(out, " %s", digits.text);
+        any = true;
+    }
+    put(out, any ? "</p>\n" : "");
+}
+
+/* Heap and domains; of a target of which nothing is seen, nothing. */
+static void put_seen(struct rtd_buffer *out, const struct rtd_report *report)
+{
+    const struct rtd_report_process *const target = report->target;
+    struct rtd_report_view views[RTD_VIEW_MAX];
+    const unsigned count = rtd_report_views(target, views);
+    bool any = false;
+
+    if (count == 0)
+        return;
+    if (rtd_report_sees_heap(target))
+        put_losses(out, report);
+    put_leaks(out, views, count);
+    if (rtd_report_sees_heap(target))
+        put_sites(out, target);
+    for (unsigned v = 0; v < count; v++) {
+        put_components(out, &views[v], v);
+        any |= views[v].seen->site_count != 0;
+    }
+    if (any)
+        put_advice(out, target, views, count);
 }
 
 /* Other images of the run; a child that cannot be seen says why. */
@@ -403,39 +479,13 @@ static void put_processes(struct rtd_buffer *out, const struct rtd_report *repor
     put(out, "</tbody></table></div>\n");
 }
 
-static void put_losses(struct rtd_buffer *out, const struct rtd_report *report)
-{
-    bool any = false;
-
-    for (unsigned i = 0; i < RTD_LOSS_COUNT; i++) {
-        const uint64_t count = report->target->losses[i];
-        const struct rtd_words digits = rtd_human_digits(count);
-
-        /* Thinning is no loss of truth: estimates stay unbiased. */
-        if (count == 0 || i == RTD_LOSS_SAMPLES_THINNED || !rtd_loss_name(i))
-            continue;
-        put(out, any ? ", " : "<h2>Not seen</h2>\n<p>");
-        put_text(out, rtd_loss_name(i));
-        rtd_buffer_printf(out, " %s", digits.text);
-        any = true;
-    }
-    put(out, any ? "</p>\n" : "");
-}
-
 void rtd_serve_page_put(struct rtd_buffer *out, const struct rtd_report *report)
 {
     const struct rtd_words time = rtd_human_time(report->target->memory.time_unix_ns);
 
     put_head(out, report);
     put_cards(out, report->target);
-    if (!rtd_human_is_blind(report->target)) {
-        put_losses(out, report);
-        put_leaks(out, report->target);
-        put_sites(out, report->target);
-        put_components(out, report->target);
-        if (report->target->site_count)
-            put_advice(out, report->target);
-    }
+    put_seen(out, report);
     put_processes(out, report);
     put(out, "</main>\n<footer>RipTide " RTD_VERSION);
     if (time.text[0])

@@ -2,7 +2,7 @@
 /*
  * serve_page.h - the first page, rendered on the server.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    pure functions of an immutable report
  * Allocates:  the output buffer only
  * Fails:      remembered in the output buffer

@@ -2,7 +2,7 @@
 /*
  * serve_publish.h - the newest report, shared between the collector and the requests.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    one publisher, any number of readers
  * Allocates:  one object a report; the rendered answers
  * Fails:      when memory is short the older report stays; a reader gets no answer

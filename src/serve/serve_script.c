@@ -2,7 +2,7 @@
 /*
  * serve_script.c - the script of the first page: new figures without a new page.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    constant
  * Allocates:  never
  * Fails:      never

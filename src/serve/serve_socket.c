@@ -2,7 +2,7 @@
 /*
  * serve_socket.c - the listening socket.
  *
- * Runs in:    collector
+ * Runs in:    collector, or a program that links libriptide
  * Threads:    no shared state
  * Allocates:  a descriptor, close-on-exec from birth
  * Fails:      by a negative errno

@@ -2,7 +2,7 @@
 /*
  * serve_style.c - the style sheet of the first page, and its icon.
  *
- * Runs in:    collector, report
+ * Runs in:    collector, report, a program that links libriptide
  * Threads:    constant
  * Allocates:  never
  * Fails:      never

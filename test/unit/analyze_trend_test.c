@@ -93,6 +93,31 @@ static double crumbs(double t)
     return 32768.0 * t;
 }
 
+static double loads_then_creeps(double t)
+{
+    return t < 0.005 ? 0.0 : (60.0 + 4.0 * t) * MIB;
+}
+static double late_leak_from_nothing(double t)
+{
+    return fmax(0.0, t - 0.2) * 60.0 * MIB;
+}
+static double level_that_doubles(double t)
+{
+    return t < 0.005 ? 0.0 : (10.0 + 50.0 * t) * MIB;
+}
+static double crumb_then_leak(double t)
+{
+    return 1000.0 + fmax(0.0, t - 0.3) * 60.0 * MIB;
+}
+static double idle_then_level(double t)
+{
+    return t < 0.2 ? 0.0 : (10.0 + 62.5 * (t - 0.2)) * MIB;
+}
+static double load_that_takes_long(double t)
+{
+    return (10.0 * fmin(1.0, t * 5.0) + 50.0 * fmax(0.0, t - 0.2)) * MIB;
+}
+
 static void a_leak_grows_at_its_rate(void **state)
 {
     (void)state;
@@ -106,6 +131,80 @@ static void a_leak_on_a_large_base_grows_but_has_not_doubled(void **state)
     (void)state;
     const struct rtd_trend trend = judge(leak_on_base, 524288.0);
     assert_true(trend.growing && !trend.doubled);
+}
+
+static void what_was_loaded_after_an_empty_start_has_not_doubled(void **state)
+{
+    (void)state;
+    const struct rtd_trend trend = judge(loads_then_creeps, 0.0);
+    assert_true(trend.growing && !trend.doubled && !trend.from_level);
+}
+
+static void what_grows_from_nothing_has_doubled_but_no_level_has(void **state)
+{
+    (void)state;
+    const shape shapes[] = {leak, late_leak_from_nothing, crumb_then_leak, load_that_takes_long};
+    for (unsigned i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const struct rtd_trend trend = judge(shapes[i], 0.0);
+        assert_true(trend.growing && trend.doubled);
+        if (trend.from_level)
+            fail_msg("shape %u was taken for a level", i);
+    }
+}
+
+static void a_level_that_stood_and_doubled_is_told(void **state)
+{
+    (void)state;
+    assert_true(judge(level_that_doubles, 0.0).from_level);
+    assert_true(judge(level_that_doubles, 524288.0).from_level);
+    assert_true(judge(late_leak, 524288.0).from_level);
+    assert_true(judge(idle_then_level, 524288.0).from_level);
+}
+
+static void a_level_of_a_few_samples_is_none(void **state)
+{
+    (void)state;
+    assert_true(judge(level_that_doubles, MIB).from_level);
+    const struct rtd_trend trend = judge(level_that_doubles, 2.0 * MIB);
+    assert_true(trend.growing && trend.doubled && !trend.from_level);
+}
+
+static void a_level_of_a_few_blocks_is_none(void **state)
+{
+    (void)state;
+    double seconds[POINTS], bytes[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        seconds[i] = i;
+        bytes[i] = (1 + i / 12) * MIB;
+    }
+    struct rtd_trend_input input = {.point_count = POINTS, .seconds = seconds, .bytes = bytes};
+    input.block_bytes = MIB / 16.0;
+    assert_true(rtd_trend_of(&input).from_level);
+    input.block_bytes = MIB;
+    const struct rtd_trend trend = rtd_trend_of(&input);
+    assert_true(trend.growing && trend.doubled && !trend.from_level);
+}
+
+static void a_short_life_has_not_doubled(void **state)
+{
+    (void)state;
+    static const struct life {
+        uint32_t point_count, born;
+        double spacing_seconds;
+        bool doubled;
+    } lives[] = {{12, 8, 10.0, false}, {40, 30, 1.0, false}, {40, 30, 2.0, true}};
+    double seconds[POINTS], bytes[POINTS];
+    for (unsigned life = 0; life < sizeof lives / sizeof lives[0]; life++) {
+        for (uint32_t i = 0; i < lives[life].point_count; i++) {
+            seconds[i] = i * lives[life].spacing_seconds;
+            bytes[i] = i < lives[life].born ? 0.0 : (i - lives[life].born + 1) * 10.0 * MIB;
+        }
+        const struct rtd_trend_input input = {
+            .point_count = lives[life].point_count, .seconds = seconds, .bytes = bytes};
+        const struct rtd_trend trend = rtd_trend_of(&input);
+        if (!trend.growing || trend.doubled != lives[life].doubled)
+            fail_msg("life %u: %d %d", life, trend.growing, trend.doubled);
+    }
 }
 
 static void a_leak_that_begins_late_is_found(void **state)
@@ -212,6 +311,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_leak_grows_at_its_rate),
         cmocka_unit_test(a_leak_on_a_large_base_grows_but_has_not_doubled),
+        cmocka_unit_test(what_was_loaded_after_an_empty_start_has_not_doubled),
+        cmocka_unit_test(what_grows_from_nothing_has_doubled_but_no_level_has),
+        cmocka_unit_test(a_level_that_stood_and_doubled_is_told),
+        cmocka_unit_test(a_level_of_a_few_samples_is_none),
+        cmocka_unit_test(a_level_of_a_few_blocks_is_none),
+        cmocka_unit_test(a_short_life_has_not_doubled),
         cmocka_unit_test(a_leak_that_begins_late_is_found),
         cmocka_unit_test(a_leak_under_a_sawtooth_is_found),
         cmocka_unit_test(steady_programs_do_not_grow),

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "collect/collect_door.h"
+#include "collect/collect_join.h"
 
 static const struct rtd_ledger_options options = {
     .mode = RTD_MODE_SAMPLE, .interval_bytes = 65536, .seed = 42};
@@ -125,6 +126,54 @@ static int reap(struct setting *s, pid_t child)
         turn(s, 10);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+/* In the child: joins as libriptide does; 0 when the ledger is there and can only be read. */
+static int join_now(const char *name)
+{
+    struct rtd_ledger_handle handle;
+
+    if (setenv(RTD_SOCKET_VARIABLE, name, 1) != 0)
+        return 100;
+    const int result = rtd_collect_join(&handle);
+    if (result < 0)
+        return handle.ledger || handle.fd >= 0 ? 101 : -result;
+    /* A descriptor that reads is what exact mode needs. */
+    uint64_t magic = 0;
+    if (pread(handle.fd, &magic, sizeof(magic), 0) != (ssize_t)sizeof(magic) ||
+        magic != RTD_LEDGER_MAGIC || handle.ledger->header.magic != RTD_LEDGER_MAGIC ||
+        handle.ledger->header.target_pid != (uint32_t)getpid())
+        return 102;
+    rtd_ledger_close(&handle);
+    return 0;
+}
+
+static void a_process_that_joins_is_shown_the_ledger_it_has(void **state)
+{
+    struct setting *const s = *state;
+    const pid_t child = fork();
+
+    if (child == 0) {
+        if (say_hello(s->door.name, RTD_LEDGER_VERSION, RTD_HELLO_EXEC) != 0)
+            _exit(103);
+        _exit(join_now(s->door.name));
+    }
+    assert_int_equal(reap(s, child), 0);
+    /* It is the same image still, and no second ledger was handed out. */
+    assert_int_equal(s->family.live_count + s->family.ended_count, 1);
+    assert_int_equal(s->family.pool.taken_count, 1);
+}
+
+static void a_process_without_a_ledger_has_none_to_join(void **state)
+{
+    struct setting *const s = *state;
+    const pid_t child = fork();
+
+    if (child == 0)
+        _exit(join_now(s->door.name));
+    assert_int_equal(reap(s, child), ESRCH);
+    assert_int_equal(s->family.live_count + s->family.ended_count, 0);
+    assert_int_equal(s->family.pool.taken_count, 0);
 }
 
 static void a_hello_is_answered_with_a_sealed_ledger(void **state)
@@ -244,6 +293,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_hello_is_answered_with_a_sealed_ledger, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_process_that_joins_is_shown_the_ledger_it_has, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_process_without_a_ledger_has_none_to_join, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_second_hello_of_the_same_process_replaces_its_image,
                                         set_up, tear_down),

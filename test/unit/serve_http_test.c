@@ -106,7 +106,7 @@ static void *publisher_main(void *argument)
 
 static struct rtd_server *start(const char *address, uint16_t port, unsigned tries, int *err)
 {
-    const struct rtd_server_options options = {address, port, tries};
+    const struct rtd_server_options options = {.address = address, .port = port, .tries = tries};
 
     return rtd_server_new(&options, err);
 }

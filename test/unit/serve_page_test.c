@@ -116,6 +116,49 @@ static void a_blind_target_is_called_blind(void **state)
     free(page);
 }
 
+static unsigned count_of(const char *text, const char *part)
+{
+    unsigned count = 0;
+
+    for (; (text = strstr(text, part)); text++)
+        count++;
+    return count;
+}
+
+/* The same figures as heap and as a domain: the ids on the page must differ all the same. */
+static void domains_stand_beside_the_heap_and_in_its_place(void **state)
+{
+    struct sample sample;
+    (void)state;
+
+    sample_init(&sample);
+    struct rtd_report_process *const target = &sample.processes[0];
+    const struct rtd_report_process seen = *target;
+    const struct rtd_report_domain domains[] = {
+        {"records", RTD_UNKNOWN_BYTES, RTD_UNKNOWN_BYTES, &seen},
+        {"<gpu>", 1, 2, &seen},
+    };
+    target->domains = domains;
+    target->domain_count = 2;
+    char *page = page_of(&sample.report);
+    assert_contains(page, "<td>server</td>");
+    assert_contains(page, "<td>records:server</td>");
+    assert_contains(page, "Components of the domain &#60;gpu&#62;");
+    assert_contains(page, "<details id=\"leak-2-4001\">");
+    assert_int_equal(count_of(page, "id=\"leak-4001\""), 1);
+    assert_int_equal(count_of(page, "id=\"components\""), 1);
+    free(page);
+    target->heap_unseen = true;
+    snprintf(target->meta.blind_reason, sizeof(target->meta.blind_reason), "not asked for");
+    page = page_of(&sample.report);
+    assert_contains(page, "The heap is not watched.");
+    assert_contains(page, "mode off");
+    assert_contains(page, "Components of the domain records");
+    assert_null(strstr(page, "Live heap"));
+    assert_null(strstr(page, "id=\"sites\""));
+    free(page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +166,7 @@ int main(void)
         cmocka_unit_test(hostile_names_never_become_markup),
         cmocka_unit_test(page_needs_nothing_from_elsewhere_and_no_inline_script),
         cmocka_unit_test(a_blind_target_is_called_blind),
+        cmocka_unit_test(domains_stand_beside_the_heap_and_in_its_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
