@@ -268,6 +268,15 @@ static void *fallback_reallocarray(void *p, size_t count, size_t size)
     return rtd_real.realloc(p, bytes);
 }
 
+#ifdef RTD_LINKED_IN
+/*
+ * What only a dynamic loader has. Without one no allocator stands behind us: a program that is
+ * linked that way (-static-pie) shall fail to link, and not to start.
+ */
+extern void *__tls_get_addr(void *index);
+__attribute__((used)) static void *(*const needs_a_loader)(void *) = __tls_get_addr;
+#endif
+
 static void *first_malloc(size_t size)
 {
     rtd_real_resolve();
