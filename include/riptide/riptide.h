@@ -24,8 +24,16 @@
  * records are a domain of their own beside the heap.
  *
  * Cost: a record of interned names takes tens of nanoseconds and no lock that threads share;
- * bench/bench_records.c measures it. Memory is bounded by options.memory_limit_bytes, whatever the
- * number of names, blocks and threads. One thread works in the background.
+ * bench/bench_records.c measures it. Memory: the tables of records take at most three
+ * fifths of options.memory_limit_bytes (1 MB at least). The rest is for growth over time, names and
+ * what stays of a report: with the default of 10 MB and everything full, a process held 9 MB more
+ * than without a manager, and 19 MB more while a report was made. A watched heap is extra. One
+ * thread works in the background; with endpoints one waits for the first client, and a few serve
+ * from then on.
+ *
+ * Open a manager after closing inherited descriptors: it has some of its own. libmicrohttpd is
+ * loaded when the first client comes, so a program that changes its root directory lets one come
+ * before, or answers by riptide_answer_get().
  *
  * What it does not do: it is no allocator, and it does not call into the program but for the
  * alert callback.
@@ -33,13 +41,13 @@
  * Errors: functions return 0 or a count, or a negative errno, or one of enum riptide_error;
  * riptide_strerror() has a text for each. NULL for a manager is -EINVAL everywhere.
  * Threads: all functions may be called from any thread at any time, but for
- * riptide_manager_close(). Signals: only functions that say so may be called in a signal handler;
- * the others may not. Fork: the child has a copy that is closed; every function returns
- * RIPTIDE_E_FORKED there, and riptide_manager_close() frees it. The parent goes on. Structs that a
- * caller fills, or gets filled, begin with `size`: set it to sizeof the struct (the _init function
- * does), so that programs and libraries of different versions understand each other. Bytes are
- * bytes, MB are 1,048,576 bytes, times are nanoseconds since 1970 UTC unless the name says
- * otherwise.
+ * riptide_manager_close(). Those that analyze or answer want 192 KB of stack. Signals: only
+ * functions that say so may be called in a signal handler; the others may not. Fork: the child has
+ * a copy that is closed; every function returns RIPTIDE_E_FORKED there, and riptide_manager_close()
+ * frees it. The parent goes on. Structs that a caller fills, or gets filled, begin with `size`: set
+ * it to sizeof the struct (the _init function does), so that programs and libraries of different
+ * versions understand each other. Bytes are bytes, MB are 1,048,576 bytes, times are nanoseconds
+ * since 1970 UTC unless the name says otherwise.
  */
 #ifndef RIPTIDE_RIPTIDE_H
 #define RIPTIDE_RIPTIDE_H
@@ -100,8 +108,11 @@ struct riptide_alert {
 
 /*
  * Called on the manager's own thread, once when an episode begins, once when its level rises, once
- * when it has ended; never twice for the same. It may call any function of this library but
- * riptide_manager_close(). While it runs, the manager does nothing else.
+ * when it has ended; never twice for the same. A level is entered above its threshold and left
+ * after two checks in a row at or below 95 % of it, so that a figure that flaps is one episode;
+ * falling from critical to high is not told, rising again is. Growth has one level, high. It may
+ * call any function of this library but riptide_manager_close(). While it runs, the manager does
+ * nothing else.
  */
 typedef void (*riptide_alert_callback)(const struct riptide_alert *alert, void *context);
 
@@ -123,7 +134,7 @@ struct riptide_thresholds {
     double recent_seconds;          /* ...and allocated within these; 60 */
     uint64_t accumulation_count;    /* small_allocation_accumulation: more live blocks...; 1000 */
     uint64_t accumulation_bytes;    /* ...with more bytes in all; 1 MB */
-    double peak_factor;             /* peak_growth: grown by this factor; 2 */
+    double peak_factor;             /* peak_growth: grown by this factor; 2 (so does 0) */
     uint64_t frequent_large_bytes;  /* pattern: blocks of more than this...; 1 MB */
     uint32_t frequent_large_count;  /* ...more than so many of them; 5 */
     uint32_t repeated_stack_count;  /* pattern: so many unfreed of one stack; 5 */
@@ -145,12 +156,13 @@ struct riptide_options {
     /* What runs: 1 on, 0 off. All are on by default. */
     uint32_t tracker, leak_detector, allocation_analyzer, endpoints, alerts, cleanup;
     uint32_t heap;                /* enum riptide_heap_mode; AUTO */
-    uint64_t heap_interval_bytes; /* mean bytes between samples; 0: adapts itself, the default */
+    uint64_t heap_interval_bytes; /* mean bytes between samples, at most 1 GB; 0: adapts itself, the
+                                     default, and the only one with EXACT */
     const char *listen_address;   /* numeric; NULL is "127.0.0.1"; borrowed for the call */
     uint16_t port;                /* 8080; 0 lets the kernel choose */
     uint16_t port_tries;  /* how many ports from `port` on may be tried; 16. 1: this one or none */
     uint32_t interval_ms; /* between snapshots and checks of alerts; 1000, at least 10 */
-    uint64_t memory_limit_bytes;       /* bound of the records' tables; 10 MB, at least 1 MB */
+    uint64_t memory_limit_bytes;       /* see above; 10 MB, 1 MB to 1 TB */
     uint32_t cleanup_interval_seconds; /* 3600 */
     uint32_t retention_seconds;        /* detail older than this goes; 86400 */
     double time_scale; /* one second counts as so many in ages, windows, rates; 1. For tests. */
@@ -163,10 +175,11 @@ struct riptide_options {
 void riptide_options_init(struct riptide_options *options);
 
 /*
- * Opens a manager. options may be NULL: the defaults; they are copied. Returns NULL and the reason
+ * Opens a manager. options may be NULL: the defaults; they are copied. This library
+ * reads the environment here and never again. Returns NULL and the reason
  * in *err (may be NULL): -EINVAL (an option makes no sense), -ENOMEM, -EADDRINUSE and what else
  * listening may fail with, RIPTIDE_E_NO_HTTP; then nothing was opened. When only a heap mode that
- * was asked for by name cannot be had, that is no error: riptide_heap_state() says why.
+ * was asked for by name cannot be had, that is no error: riptide_heap_read() says why.
  */
 struct riptide_manager *riptide_manager_open(const struct riptide_options *options, int *err);
 
@@ -185,9 +198,9 @@ struct riptide_heap_state {
     size_t size;
     uint32_t mode;      /* RIPTIDE_HEAP_OFF: not seen, reason says why; SAMPLE; EXACT */
     uint32_t joined;    /* 1: `riptide run` watches; the manager reads along */
-    const char *reason; /* "" when it is seen */
+    const char *reason; /* "" when it is seen as was asked for */
 };
-int riptide_heap_state(const struct riptide_manager *manager, struct riptide_heap_state *out);
+int riptide_heap_read(const struct riptide_manager *manager, struct riptide_heap_state *out);
 
 /* ---- memory tracker ------------------------------------------------------------------------ */
 
@@ -208,8 +221,13 @@ struct riptide_memory_snapshot {
     double pressure;      /* 0..1: what is used of that limit */
 };
 
-/* Reads the snapshot now: constant cost, some 50 microseconds, no locks. 0 or an error. */
-int riptide_memory_snapshot(struct riptide_manager *manager, struct riptide_memory_snapshot *out);
+/*
+ * Reads the snapshot now: constant cost, some 50 microseconds, no locks; that no control group has
+ * a tighter limit than the machine may be known from a second ago. Only where the heap is not
+ * watched, heap_bytes is the allocator's figure, asked for anew when that is due (see
+ * riptide_allocator_read()). 0 or an error.
+ */
+int riptide_snapshot_read(struct riptide_manager *manager, struct riptide_memory_snapshot *out);
 
 /* Figures of the allocator in use, each in bytes or RIPTIDE_UNAVAILABLE. */
 struct riptide_allocator_stats {
@@ -224,8 +242,12 @@ struct riptide_allocator_stats {
     const char *unavailable;  /* "" or why some figure is unavailable; static */
 };
 
-/* Asks the allocator of this process. Takes the allocator's own locks, one after the other. */
-int riptide_allocator_stats(struct riptide_manager *manager, struct riptide_allocator_stats *out);
+/*
+ * Asks the allocator of this process. Takes the allocator's own locks, one after the other; glibc
+ * walks its free blocks under them, up to a microsecond each. The manager itself asks at most a
+ * hundredth of the time, and hardly ever where it takes more than 10 ms.
+ */
+int riptide_allocator_read(struct riptide_manager *manager, struct riptide_allocator_stats *out);
 
 /* One part of a sum. */
 struct riptide_part {
@@ -274,13 +296,18 @@ uint32_t riptide_intern(struct riptide_manager *manager, const char *component,
 
 /*
  * Records bytes without an address: the seed's way, by component and size. Tens of nanoseconds.
- * Signal-safe when the thread has recorded before. 0 or an error.
+ * Signal-safe when the thread has recorded before and tag is not 0. 0 or an error: -EINVAL for a
+ * tag that is none and for 2^47 bytes and more, -EOVERFLOW when a thread's sum of the tag would be
+ * more than 2^63.
+ *
+ * An allocator may record its own work with any of the functions below: no lock of theirs is held
+ * while something is allocated, and they allocate nothing, but for a thread's first record.
  */
 int riptide_record_bytes(struct riptide_manager *manager, uint32_t tag, uint64_t size_bytes);
 
 /*
  * Takes such bytes back. More than is live is counted as over-released and changes nothing else;
- * 0 then, too: see riptide_record_totals().
+ * 0 then, too: see riptide_records_read().
  */
 int riptide_release_bytes(struct riptide_manager *manager, uint32_t tag, uint64_t size_bytes);
 
@@ -301,9 +328,9 @@ int riptide_release_block(struct riptide_manager *manager, const void *address);
 /* Everything that can be said of an allocation: the seed's AllocationInfo. */
 struct riptide_allocation {
     size_t size;
-    uint64_t timestamp_ns; /* 0: now. An earlier one than the last is taken as it is */
+    uint64_t timestamp_ns; /* 0: now. By the wall clock as it is set; may be before the last one */
     uint64_t size_bytes;
-    uint64_t alignment;    /* 0: not known */
+    uint64_t alignment;    /* 0: not known; kept for later, no answer shows it yet */
     const void *address;   /* NULL: by component and size */
     uint32_t tag;          /* 0: component and operation are given, or the scope in force */
     uint32_t flags;        /* enum riptide_record_flags */
@@ -313,11 +340,20 @@ struct riptide_allocation {
     uint32_t stack_count;           /* 0: none given; at most 64 are kept */
 };
 
-/* The one call that the other record functions are shorter forms of. 0 or an error. */
+/*
+ * The one call that the other record functions are shorter forms of. 0 or an error.
+ *
+ * Times are kept on a clock that setting the wall clock does not disturb: to the millisecond for
+ * the first 24 days of a manager, to a quarter of a second for 17 years. A timestamp_ns from before
+ * the manager was opened counts as its opening, one beyond those years as their end.
+ */
 int riptide_record_allocation(struct riptide_manager *manager,
                               const struct riptide_allocation *allocation);
 
-/* The seed's form of a release: by component, whatever the operation. */
+/*
+ * The seed's form of a release: by component, whatever the operation: from what was recorded by
+ * size in the domain "records", in order of the operations' names. What is more is over-released.
+ */
 int riptide_record_deallocation(struct riptide_manager *manager, const char *component,
                                 uint64_t size_bytes);
 
@@ -331,21 +367,24 @@ struct riptide_record_totals {
     uint64_t over_released_bytes;               /* released by size beyond what was live */
     uint64_t known_blocks;                      /* recorded again while live: refused */
     uint64_t untracked_blocks, untracked_bytes; /* beyond the table of blocks */
-    uint64_t names_in_other;                    /* pairs of names that "other" took */
-    uint64_t memory_bytes;                      /* that the records' tables take now */
+    uint64_t names_in_other; /* how often "other" stood in for a pair of names without room */
+    uint64_t memory_bytes;   /* that the records' tables take now */
 };
-int riptide_record_totals(struct riptide_manager *manager, struct riptide_record_totals *out);
+int riptide_records_read(struct riptide_manager *manager, struct riptide_record_totals *out);
 
 /* ---- domains ------------------------------------------------------------------------------- */
 
 /*
  * A named domain for memory that hooks cannot see: "gpu", "arena", "shared pool". At most 15; the
  * name is kept and cleaned as those of components. Returns its id (> 0), the same for the same
- * name; -ENOSPC.
+ * name; -ENOSPC; -EINVAL for no name, and for "heap" and "records", which are not for naming.
  */
 int riptide_domain_open(struct riptide_manager *manager, const char *name);
 
-/* As riptide_intern(), in a domain. Records of the tag belong to that domain. */
+/*
+ * As riptide_intern(), in a domain. Records of the tag belong to that domain. An id that is none,
+ * such as an error of riptide_domain_open(), stands for "records".
+ */
 uint32_t riptide_domain_intern(struct riptide_manager *manager, int domain, const char *component,
                                const char *operation);
 
@@ -386,7 +425,8 @@ struct riptide_block {
 /* The seed's LeakAnalysis. Immutable, owned by the caller, freed by riptide_leaks_free(). */
 struct riptide_leak_analysis {
     size_t size;
-    double growth_rate_mb_per_hour;     /* sum over potential_leaks */
+    double growth_rate_mb_per_hour;     /* sum over potential_leaks of the heap or of one domain:
+                                           where it is largest, since they are never added up */
     const char *highest_risk_component; /* NULL if none */
     uint32_t potential_leak_count;
     const struct riptide_leak *const *potential_leaks; /* the largest first */
@@ -396,7 +436,10 @@ struct riptide_leak_analysis {
     const char *const *suspicious_patterns; /* one sentence each */
 };
 
-/* Analyses records and, where it is watched, the heap. Milliseconds. 0 and *out, or an error. */
+/*
+ * Analyses records and, where it is watched, the heap. Milliseconds; some seconds at most when
+ * names for much new code are to be found. 0 and *out, or an error.
+ */
 int riptide_analyze_leaks(struct riptide_manager *manager,
                           const struct riptide_leak_analysis **out);
 void riptide_leaks_free(const struct riptide_leak_analysis *analysis); /* NULL is allowed */
@@ -471,8 +514,8 @@ struct riptide_answer {
  * A path that is unknown is answered 404. Works with options.endpoints off. 0 and *out, or an
  * error.
  */
-int riptide_answer(struct riptide_manager *manager, const char *path,
-                   const struct riptide_answer **out);
+int riptide_answer_get(struct riptide_manager *manager, const char *path,
+                       const struct riptide_answer **out);
 void riptide_answer_free(const struct riptide_answer *answer); /* NULL is allowed */
 
 #ifdef __cplusplus

@@ -14,6 +14,7 @@
 #include "riptide/riptide.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 struct rtd_records;
 struct rtd_manager_alerts;
@@ -27,6 +28,7 @@ struct riptide_manager {
     struct rtd_records *records;       /* owned; never NULL */
     struct rtd_manager_alerts *alerts; /* owned; NULL: off */
     struct rtd_manager_loop *loop;     /* owned */
+    struct riptide_manager *next;      /* in the list of open ones; guarded by its lock */
 };
 
 /*
@@ -41,6 +43,25 @@ static inline int rtd_manager_check(const struct riptide_manager *manager)
     if (!manager)
         return -22;
     return atomic_load_explicit(&manager->forked, memory_order_relaxed) ? RIPTIDE_E_FORKED : 0;
+}
+
+/*
+ * Hands a filled struct over to a caller whose idea of it may be older or newer: `out` begins with
+ * a size that the caller set, `filled` is `bytes` long. What the caller has no room for is left
+ * out, and what it has beyond is left alone. 0, or -EINVAL when out is NULL or says no size.
+ */
+static inline int rtd_manager_give(void *out, const void *filled, size_t bytes)
+{
+    size_t size = 0;
+
+    if (!out)
+        return -22;
+    memcpy(&size, out, sizeof(size));
+    if (size < sizeof(size))
+        return -22;
+    const size_t given = size < bytes ? size : bytes;
+    memcpy((char *)out + sizeof(size), (const char *)filled + sizeof(size), given - sizeof(size));
+    return 0;
 }
 
 #endif
