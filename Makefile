@@ -6,7 +6,7 @@ BUILD ?= build
 export BUILD
 
 .DEFAULT_GOAL := all
-.PHONY: all build demo test bench bench-exact lint reliability clean help
+.PHONY: all build demo test bench bench-exact lint reliability install clean help
 
 all: ## build everything into build/ (installs missing build packages)
 	@tools/bootstrap build
@@ -44,6 +44,18 @@ reliability: ## the long tests: storms of kills, forks and loads; interval cover
 	@tools/bootstrap build test
 	@$(MAKE) --no-print-directory build
 	@tools/run_tests --long $(BUILD)
+
+# Without PREFIX the build directory's own: /usr/local, unless it was set up for another.
+install: ## build and install; PREFIX=DIR (/usr/local) and DESTDIR=DIR as usual
+	@tools/bootstrap build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@$(if $(PREFIX),meson configure $(BUILD) --prefix=$(abspath $(PREFIX)))
+	@ninja -C $(BUILD)
+	@test -f $(BUILD)/docs/man/riptide.1 || ! command -v scdoc >/dev/null || \
+		{ meson setup --reconfigure $(BUILD) && ninja -C $(BUILD); }
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
+	@echo "ninja -C $(BUILD) uninstall takes it back"
 
 clean: ## remove the build directories
 	@rm -rf build build-gcc build-clang build-asan build-tsan

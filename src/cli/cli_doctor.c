@@ -26,7 +26,7 @@
 enum { OPTION_JSON = 1 };
 
 const struct rtd_cli_option rtd_cli_doctor_options[] = {
-    {OPTION_JSON, 0, "json", NULL, "print JSON"},
+    {OPTION_JSON, 0, "json", NULL, "print JSON", NULL},
     {0},
 };
 

@@ -20,11 +20,14 @@ const struct rtd_cli_command rtd_cli_commands[] = {
     {"run", "[OPTION...] [--] PROG [ARG...]", "run a program and watch its memory",
      "Gives back the program's own exit status (128+n for signal n). The program's stdin, stdout\n"
      "and stderr are its own; RipTide's few lines go to stderr.",
-     rtd_cli_run_options, true, rtd_cli_run},
+     rtd_cli_run_options, true, RTD_CLI_PROGRAM, rtd_cli_run},
     {"report", "FILE|PID [OPTION...]", "show a recording, or a process under riptide run", NULL,
-     rtd_cli_report_options, false, rtd_cli_report},
+     rtd_cli_report_options, false, RTD_CLI_RECORDING, rtd_cli_report},
     {"doctor", "[PROG] [OPTION...]", "can this program be observed here, and if not, why",
-     "Exit status 0: it can; 1: it cannot.", rtd_cli_doctor_options, false, rtd_cli_doctor},
+     "Exit status 0: it can; 1: it cannot.", rtd_cli_doctor_options, false, RTD_CLI_PROGRAM,
+     rtd_cli_doctor},
+    {"completion", "bash|zsh|fish", NULL, "Prints the shell's completions for riptide.",
+     rtd_cli_completion_options, false, RTD_CLI_NOTHING, rtd_cli_completion},
     {0},
 };
 
@@ -32,8 +35,10 @@ static void print_help(void)
 {
     printf("usage: riptide COMMAND [OPTION...]\n\n"
            "Where a program's memory is, what leaks, and where in the code.\n\ncommands:\n");
-    for (const struct rtd_cli_command *command = rtd_cli_commands; command->name; command++)
-        printf("  %-10s %s\n", command->name, command->summary);
+    for (const struct rtd_cli_command *command = rtd_cli_commands; command->name; command++) {
+        if (command->summary)
+            printf("  %-10s %s\n", command->name, command->summary);
+    }
     printf("\noptions:\n  --help     this text; riptide COMMAND --help for one command\n"
            "  --version  the version\n\nexample:\n  riptide run --report -- ./server\n");
 }

@@ -40,7 +40,9 @@ int rtd_cli_usage(const struct rtd_cli_command *command, const char *format, ...
 
 static void print_help(const struct rtd_cli_command *command)
 {
-    printf("usage: riptide %s %s\n\n%s\n", command->name, command->arguments, command->summary);
+    printf("usage: riptide %s %s\n", command->name, command->arguments);
+    if (command->summary)
+        printf("\n%s\n", command->summary);
     if (command->details)
         printf("\n%s\n", command->details);
     printf("\noptions:\n");

@@ -21,17 +21,23 @@ struct rtd_cli_option {
     int id;            /* > 0 */
     char letter;       /* 0: none */
     const char *name;  /* without the dashes */
-    const char *value; /* name of its value in the help, NULL: a flag */
+    const char *value; /* name of its value in the help, NULL: a flag; "FILE" is completed as one */
     const char *help;  /* NULL: accepted but not listed */
+    const char *choices; /* the words its value may be, or some of them, with blanks between; NULL:
+                            anything. For the shells' completions. */
 };
+
+/* What a command's argument names, for the shells' completions. */
+enum rtd_cli_subject { RTD_CLI_NOTHING = 0, RTD_CLI_PROGRAM, RTD_CLI_RECORDING };
 
 struct rtd_cli_command {
     const char *name;
     const char *arguments; /* as --help shows them */
-    const char *summary;   /* one line for `riptide --help` */
+    const char *summary;   /* one line for `riptide --help`; NULL: not listed */
     const char *details;   /* paragraph for the command's own help, or NULL */
     const struct rtd_cli_option *options;
     bool stops_at_argument; /* everything from the first argument on belongs to somebody else */
+    enum rtd_cli_subject subject;
     int (*main)(const struct rtd_cli_command *command, int argc, char **argv);
 };
 

@@ -26,10 +26,11 @@ enum { OPTION_JSON = 1, OPTION_BY, OPTION_TOP, OPTION_TIME_SCALE };
 enum { TOP_MAX = 100000, RESOLVE_MS = 15000, DIAG_BYTES = 512, PID_LIMIT = 1 << 22 };
 
 const struct rtd_cli_option rtd_cli_report_options[] = {
-    {OPTION_JSON, 0, "json", NULL, "print the report as JSON (riptide.report/1)"},
-    {OPTION_BY, 0, "by", "WHAT", "group by site, component, operation or module"},
-    {OPTION_TOP, 0, "top", "N", "show N rows (20)"},
-    {OPTION_TIME_SCALE, 0, "time-scale", "N", "count one second as N in rates and ages"},
+    {OPTION_JSON, 0, "json", NULL, "print the report as JSON (riptide.report/1)", NULL},
+    {OPTION_BY, 0, "by", "WHAT", "group by site, component, operation or module",
+     "site component operation module"},
+    {OPTION_TOP, 0, "top", "N", "show N rows (20)", NULL},
+    {OPTION_TIME_SCALE, 0, "time-scale", "N", "count one second as N in rates and ages", NULL},
     {0},
 };
 

@@ -46,16 +46,16 @@ enum { DEFAULT_PORT = 8080, PORT_TRIES = 100, ADDRESS_BYTES = 128 };
 
 const struct rtd_cli_option rtd_cli_run_options[] = {
     {OPTION_MODE, 0, "mode", "MODE",
-     "sample: some allocations (default); exact: every one of them, at more cost"},
+     "sample: some allocations (default); exact: every one of them, at more cost", "sample exact"},
     {OPTION_INTERVAL, 0, "interval", "BYTES",
-     "mean bytes between samples, K and M allowed; kept fixed (default: 512K, adapts)"},
+     "mean bytes between samples, K and M allowed; kept fixed (default: 512K, adapts)", NULL},
     {OPTION_LISTEN, 0, "listen", "ADDR:PORT",
-     "serve HTTP there, or none (default: 127.0.0.1:8080 or the next free port)"},
-    {OPTION_OUTPUT, 'o', "output", "FILE", "the recording (default: PROG.PID.riptide)"},
-    {OPTION_REPORT, 0, "report", NULL, "print the report to stderr at the end"},
-    {OPTION_QUIET, 'q', "quiet", NULL, "print nothing of our own"},
-    {OPTION_TIME_SCALE, 0, "time-scale", "N", "count one second as N in rates and ages"},
-    {OPTION_SEED, 0, "seed", "N", NULL},
+     "serve HTTP there, or none (default: 127.0.0.1:8080 or the next free port)", "none"},
+    {OPTION_OUTPUT, 'o', "output", "FILE", "the recording (default: PROG.PID.riptide)", NULL},
+    {OPTION_REPORT, 0, "report", NULL, "print the report to stderr at the end", NULL},
+    {OPTION_QUIET, 'q', "quiet", NULL, "print nothing of our own", NULL},
+    {OPTION_TIME_SCALE, 0, "time-scale", "N", "count one second as N in rates and ages", NULL},
+    {OPTION_SEED, 0, "seed", "N", NULL, NULL},
     {0},
 };
 
