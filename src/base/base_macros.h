@@ -19,4 +19,12 @@
 #define RTD_ARRAY_LENGTH(a)                (sizeof(a) / sizeof((a)[0]))
 #define RTD_EXPORT                         __attribute__((visibility("default")))
 
+/* A function without a sanitizer's instrumentation, of its own even where it could be inlined. */
+#if defined(__has_attribute) && __has_attribute(disable_sanitizer_instrumentation)
+#define RTD_NO_SANITIZER                                                                           \
+    __attribute__((noinline, disable_sanitizer_instrumentation, no_sanitize("thread", "address")))
+#else
+#define RTD_NO_SANITIZER __attribute__((noinline, no_sanitize("thread", "address")))
+#endif
+
 #endif

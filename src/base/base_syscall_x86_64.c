@@ -2,14 +2,18 @@
 /*
  * base_syscall_x86_64.c - the syscall instruction of x86-64 Linux.
  *
- * Runs in:    agent, at start-up and in the child handler of fork()
+ * Runs in:    see base_syscall.h
  * Threads:    stateless
  * Allocates:  never
  * Fails:      returns the kernel's negative errno
  */
 #include "base/base_syscall.h"
 
-long rtd_syscall(long number, long a, long b, long c, long d, long e, long f)
+#include "base/base_macros.h"
+
+#include <sys/syscall.h>
+
+RTD_NO_SANITIZER long rtd_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
     long result;
     register long r10 __asm__("r10") = d;
@@ -19,5 +23,28 @@ long rtd_syscall(long number, long a, long b, long c, long d, long e, long f)
                      : "=a"(result)
                      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                      : "rcx", "r11", "memory");
+    return result;
+}
+
+RTD_NO_SANITIZER long rtd_syscall_clone(char *stack_end, long flags, void (*run)(void *context),
+                                        void *context)
+{
+    long result = SYS_clone;
+    register void *const argument __asm__("r12") = context;
+    register const long child_tid __asm__("r10") = 0;
+    register const long tls __asm__("r8") = 0;
+
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r12, %%rdi\n\t"
+                     "call *%%rbx\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "+a"(result)
+                     : "D"(flags), "S"(stack_end), "d"(0L), "r"(child_tid), "r"(tls), "b"(run),
+                       "r"(argument)
+                     : "rcx", "r11", "memory", "cc");
     return result;
 }

@@ -10,6 +10,9 @@
  * Why not pthread_mutex_t: one stands in each shard of a table, so its size counts, and the child
  * of a fork has to be able to put it back to "free", whoever held it.
  *
+ * A thread sanitizer in the program sees the libc calls of an uninstrumented library, but not these
+ * locks: it is told of them by the functions that it looks for (absent otherwise: a null test).
+ *
  * States: 0 free, 1 held, 2 held and perhaps waited for. Only who finds it held makes a system
  * call.
  */
@@ -24,6 +27,10 @@ struct rtd_lock {
     _Atomic uint32_t state;
 };
 
+/* Of a thread sanitizer's run-time library; null without one. */
+__attribute__((weak)) void __tsan_acquire(void *address);
+__attribute__((weak)) void __tsan_release(void *address);
+
 /* The halves of the two functions below that wait and wake. */
 void rtd_lock_wait(struct rtd_lock *lock);
 void rtd_lock_wake(struct rtd_lock *lock);
@@ -36,10 +43,14 @@ static inline void rtd_lock_acquire(struct rtd_lock *lock)
     if (RTD_UNLIKELY(!atomic_compare_exchange_strong_explicit(
             &lock->state, &expected, 1, memory_order_acquire, memory_order_relaxed)))
         rtd_lock_wait(lock);
+    if (__tsan_acquire)
+        __tsan_acquire(lock);
 }
 
 static inline void rtd_lock_release(struct rtd_lock *lock)
 {
+    if (__tsan_release)
+        __tsan_release(lock);
     if (RTD_UNLIKELY(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
         rtd_lock_wake(lock);
 }

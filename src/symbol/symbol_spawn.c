@@ -12,12 +12,16 @@
  */
 #include "symbol/symbol_spawn.h"
 
+#include "base/base_macros.h"
+#include "base/base_syscall.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,65 +33,81 @@ enum { STACK_BYTES = 64 * 1024 };
 struct launch {
     const struct rtd_symbol_program *program;
     char *stacks; /* two of STACK_BYTES */
-    volatile pid_t pid;
-    volatile int error; /* negative errno of what failed */
+    volatile long pid;
+    volatile long error; /* negative errno of what failed */
 };
 
-/* A handler of the caller must not run here, where the memory is still the caller's. */
-static void reset_signals(void)
-{
-    sigset_t none;
+/* The kernel's own, which is not libc's. */
+struct kernel_action {
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    uint64_t mask;
+};
 
-    for (int signal = 1; signal < NSIG; signal++) {
-        struct sigaction action;
-        if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_IGN ||
-            action.sa_handler == SIG_DFL)
+/*
+ * What runs where the memory is still the caller's, and not as the thread it seems to be. A
+ * sanitizer keeps tables of handlers, descriptors and calls under way in that memory: neither its
+ * instrumentation nor its versions of libc's functions may come to pass here. So these have no
+ * instrumentation (RTD_NO_SANITIZER), and call the kernel by themselves.
+ */
+
+/* A handler of the caller must not run here, where the memory is still the caller's. */
+RTD_NO_SANITIZER static void reset_signals(void)
+{
+    struct kernel_action action;
+    uint64_t none = 0;
+
+    for (long signal = 1; signal < NSIG; signal++) {
+        if (rtd_syscall(SYS_rt_sigaction, signal, 0, (long)&action, sizeof(none), 0, 0) != 0 ||
+            action.handler == (uintptr_t)SIG_IGN || action.handler == (uintptr_t)SIG_DFL)
             continue;
-        action = (struct sigaction){.sa_handler = SIG_DFL};
-        (void)sigaction(signal, &action, NULL);
+        action.handler = (uintptr_t)SIG_DFL;
+        action.flags = 0;
+        (void)rtd_syscall(SYS_rt_sigaction, signal, (long)&action, 0, sizeof(none), 0, 0);
     }
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)rtd_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none), 0, 0);
 }
 
-static int run_program(void *context)
+RTD_NO_SANITIZER static void run_program(void *context)
 {
     struct launch *const launch = context;
     const struct rtd_symbol_program *const program = launch->program;
 
     reset_signals();
-    const bool is_there = program->fd == program->fd_there
-                              ? fcntl(program->fd, F_SETFD, 0) == 0
-                              : dup2(program->fd, program->fd_there) >= 0;
-    if (is_there)
-        (void)execve(program->path, program->arguments, program->environment);
-    launch->error = -errno;
-    return 127;
+    long error = program->fd == program->fd_there
+                     ? rtd_syscall(SYS_fcntl, program->fd, F_SETFD, 0, 0, 0, 0)
+                     : rtd_syscall(SYS_dup3, program->fd, program->fd_there, 0, 0, 0, 0);
+    if (error >= 0)
+        error = rtd_syscall(SYS_execve, (long)program->path, (long)program->arguments,
+                            (long)program->environment, 0, 0, 0);
+    launch->error = error;
+    (void)rtd_syscall(SYS_exit_group, 127, 0, 0, 0, 0, 0);
 }
 
-static int run_between(void *context)
+RTD_NO_SANITIZER static void run_between(void *context)
 {
     struct launch *const launch = context;
-    const int pid = clone(run_program, launch->stacks + (size_t)2 * STACK_BYTES,
-                          CLONE_VM | CLONE_VFORK | SIGCHLD, launch);
+    const long pid = rtd_syscall_clone(launch->stacks + (size_t)2 * STACK_BYTES,
+                                       CLONE_VM | CLONE_VFORK | SIGCHLD, run_program, launch);
 
     if (pid < 0)
-        launch->error = -errno;
+        launch->error = pid;
     launch->pid = pid;
-    return 0;
+    (void)rtd_syscall(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }
 
 /* With all signals blocked, in all three. */
 static int start_both(struct launch *launch)
 {
-    const pid_t between =
-        clone(run_between, launch->stacks + STACK_BYTES, CLONE_VM | CLONE_VFORK, launch);
+    const long between = rtd_syscall_clone(launch->stacks + STACK_BYTES, CLONE_VM | CLONE_VFORK,
+                                           run_between, launch);
 
     if (between < 0)
-        return -errno;
-    while (waitpid(between, NULL, (int)__WCLONE) < 0 && errno == EINTR)
+        return (int)between;
+    while (waitpid((pid_t)between, NULL, (int)__WCLONE) < 0 && errno == EINTR)
         continue;
-    return launch->error;
+    return (int)launch->error;
 }
 
 int rtd_symbol_spawn(const struct rtd_symbol_program *program, int *pidfd)
@@ -113,7 +133,7 @@ int rtd_symbol_spawn(const struct rtd_symbol_program *program, int *pidfd)
         return error;
     /* Still its own number: it waits for our end of its socket. 1: a tool that copies our memory
      * where we share it, as valgrind does, keeps the number from us. */
-    const pid_t pid = launch.pid;
+    const pid_t pid = (pid_t)launch.pid;
     if (pid > 0)
         *pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     return pid > 0 ? pid : 1;

@@ -81,6 +81,48 @@ int main(int argc, char **argv)
 """
 
 
+# The library is not built with the sanitizer: it sees the system's functions that we call, only.
+SANITIZED = r"""
+#include <riptide/riptide.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static volatile sig_atomic_t handled;
+
+static void on_signal(int number)
+{
+    (void)number;
+    handled = handled + 1;
+}
+
+int main(void)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct riptide_options options;
+    const struct riptide_answer *answer = NULL;
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+    riptide_options_init(&options);
+    options.endpoints = 0;
+    options.interval_ms = 10;
+    struct riptide_manager *const manager = riptide_manager_open(&options, NULL);
+    if (!manager || riptide_record_block(manager, riptide_intern(manager, "a", "b"), &options, 5,
+                                         RIPTIDE_CAPTURE_STACK) != 0)
+        return 2;
+    /* The name of the place is found by a program that is started for it. */
+    if (riptide_answer_get(manager, "/api/v1/report", &answer) != 0)
+        return 3;
+    printf("%s\n", strstr(answer->body, "\"main\"") ? "named" : "without names");
+    riptide_answer_free(answer);
+    raise(SIGUSR1);
+    printf("handled %d of 2\n", (int)handled);
+    riptide_manager_close(manager);
+    return 0;
+}
+"""
+
+
 def output_of(*command):
     """Return what a command prints."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -442,6 +484,19 @@ class MannersTest(LibraryTest):
         run = subprocess.run([program, SHARED], capture_output=True, text=True, check=False,
                              timeout=60)
         self.assertEqual((run.returncode, run.stdout, run.stderr), (0, "done\n", ""))
+
+    def test_a_program_under_a_thread_sanitizer_keeps_its_handlers_and_has_no_races(self):
+        flag = "-fsanitize=thread"
+        # A kernel may place programs where the sanitizer cannot work.
+        probe = self.compile("probe", "int main(void) { return 0; }", flag)
+        run = subprocess.run([probe], capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            self.skipTest(f"gcc {flag} makes no program that runs: {run.stderr[:200]}")
+        program = self.compile("sanitized", SANITIZED, flag, "-I" + INCLUDE, *LINK_SHARED,
+                               "-pthread")
+        run = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual((run.returncode, run.stdout, run.stderr),
+                         (0, "named\nhandled 2 of 2\n", ""))
 
     def test_nothing_is_lost_or_misused_under_valgrind(self):
         valgrind = need("valgrind")
