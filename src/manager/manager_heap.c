@@ -11,6 +11,7 @@
 
 #include "collect/collect_join.h"
 #include "ledger/ledger_join.h"
+#include "ledger/ledger_reader_exact.h"
 #include "track/track_file.h"
 
 #include <dlfcn.h>
@@ -201,6 +202,50 @@ void rtd_manager_heap_close(struct rtd_manager_heap *heap, struct rtd_collect_pr
         rtd_ledger_close(&process->ledger.handle);
     process->ledger = (struct rtd_pool_ledger){.handle = {.fd = -1}};
     *heap = (struct rtd_manager_heap){.mode = RIPTIDE_HEAP_OFF};
+}
+
+static uint64_t mix(uint64_t print, uint64_t value)
+{
+    /* FNV-1a's, a word at a time. */
+    return (print ^ value) * UINT64_C(0x100000001b3);
+}
+
+/* What a thread did in exact mode. A block that cannot be read counts as unchanged. */
+static uint64_t mix_exact(uint64_t print, int fd, unsigned index)
+{
+    struct rtd_exact_thread thread;
+
+    if (rtd_exact_pread(fd, &thread, sizeof(thread), RTD_EXACT_AT(threads[index])) < 0)
+        return print;
+    print = mix(print, (uint64_t)atomic_load_explicit(&thread.net, memory_order_relaxed));
+    for (unsigned i = 0; i < RTD_SIZE_CLASSES; i++)
+        print = mix(print, atomic_load_explicit(&thread.size_class[i], memory_order_relaxed));
+    return print;
+}
+
+uint64_t rtd_manager_heap_print(const struct rtd_manager_heap *heap,
+                                const struct rtd_collect_process *process)
+{
+    const struct rtd_ledger *const ledger = process->ledger.handle.ledger;
+    const bool exact = heap->mode == RIPTIDE_HEAP_EXACT;
+    const int fd = process->ledger.handle.fd;
+    const uint32_t own_tid = (uint32_t)gettid();
+    uint64_t print = 0;
+
+    if (heap->mode == RIPTIDE_HEAP_OFF || !ledger)
+        return 0;
+    for (unsigned i = 0; i < RTD_THREAD_COUNT; i++) {
+        const struct rtd_thread *const thread = &ledger->threads[i];
+        const uint32_t tid = atomic_load_explicit(&thread->tid, memory_order_relaxed);
+        if (atomic_load_explicit(&thread->state, memory_order_relaxed) == 0 || tid == own_tid)
+            continue;
+        print = mix(print, tid);
+        print = mix(print, atomic_load_explicit(&thread->allocated_bytes, memory_order_relaxed));
+        print = mix(print, atomic_load_explicit(&thread->sampled_frees, memory_order_relaxed));
+        if (exact)
+            print = mix_exact(print, fd, i);
+    }
+    return exact ? mix_exact(print, fd, RTD_EXACT_SHARED_BLOCK) : print;
 }
 
 void rtd_manager_heap_before_fork(void)

@@ -45,6 +45,14 @@ void rtd_manager_heap_close(struct rtd_manager_heap *heap, struct rtd_collect_pr
  */
 bool rtd_manager_heap_keep(struct rtd_manager_heap *heap, struct rtd_collect_process *process);
 
+/*
+ * Another value than before when other threads than this one allocated or freed in between, as far
+ * as the ledger shows it without being read: in sampling mode, what came to a sample; in exact
+ * mode, all but what left each thread's balance and its counts of 1 KiB and more as they were.
+ */
+uint64_t rtd_manager_heap_print(const struct rtd_manager_heap *heap,
+                                const struct rtd_collect_process *process);
+
 /* Around a fork: the child has no ledger, its agent passes through. */
 void rtd_manager_heap_before_fork(void);
 void rtd_manager_heap_after_fork(bool is_child);

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ enum {
     MODULE_LIMIT_MS = 1500,
     FORK_TRIES = 20, /* a millisecond apart */
     /* Of the time between two looks at growth, what a look may take. */
-    GROWTH_SHARE_INVERSE = 100,
+    GROWTH_SHARE_INVERSE = 300,
 };
 
 /* ---- the thread: what is due ---- */
@@ -82,6 +83,38 @@ static void take_growth(struct rtd_manager_loop *loop, const struct rtd_report_l
                    leaks->highest_risk_component ? leaks->highest_risk_component : "");
 }
 
+static bool is_growth_alert_in_force(const struct rtd_manager_loop *loop)
+{
+    struct rtd_alert_list list;
+    const unsigned count = rtd_manager_alerts_list(loop->manager->alerts, &list);
+
+    for (unsigned i = 0; i < count; i++)
+        if (list.states[i].kind == RTD_ALERT_GROWTH)
+            return true;
+    return false;
+}
+
+/*
+ * Whether growth may be another than at the last look. Where nothing happens it can only sink, and
+ * that is of interest to an alert alone that waits for its end.
+ */
+static bool may_have_grown(const struct rtd_manager_loop *loop, struct rtd_manager_print *print)
+{
+    struct riptide_record_totals totals = {.size = sizeof(totals)};
+
+    rtd_records_totals(loop->manager->records, &totals);
+    *print = (struct rtd_manager_print){
+        .allocations = totals.allocations,
+        .releases = totals.releases,
+        .allocated_bytes = totals.allocated_bytes,
+        .released_bytes = totals.released_bytes,
+        .heap = rtd_manager_heap_print(&loop->heap, loop->process),
+    };
+    return atomic_load_explicit(&loop->growth_looks, memory_order_relaxed) == 0 ||
+           memcmp(print, &loop->growth_print, sizeof(*print)) != 0 ||
+           is_growth_alert_in_force(loop);
+}
+
 /*
  * The domain that grows most, or the heap: they are never added up. What was seen at an earlier
  * check is not told again: alerts count checks.
@@ -90,18 +123,28 @@ static void look_at_growth(struct rtd_manager_loop *loop, uint64_t now_ns)
 {
     const uint64_t begun_ns = rtd_collect_cpu_ns();
     struct rtd_report *report = NULL;
+    struct rtd_manager_print print;
 
     loop->growth_mb_per_hour = (double)NAN;
-    if (now_ns - loop->growth_ns < loop->growth_cost_ns * GROWTH_SHARE_INVERSE ||
-        rtd_manager_report_make(loop->manager, 0, &report) < 0)
+    if (now_ns - loop->growth_ns < loop->growth_cost_ns * GROWTH_SHARE_INVERSE)
+        return;
+    if (!may_have_grown(loop, &print)) {
+        atomic_fetch_add_explicit(&loop->growth_skips, 1, memory_order_relaxed);
+        loop->growth_ns = now_ns;
+        loop->growth_cost_ns = rtd_collect_cpu_ns() - begun_ns;
+        return;
+    }
+    if (rtd_manager_report_make(loop->manager, 0, &report) < 0)
         return;
     loop->growth_ns = now_ns;
+    loop->growth_print = print;
     const struct rtd_report_process *const target = report->target;
     if (target && loop->heap.mode != RIPTIDE_HEAP_OFF)
         take_growth(loop, &target->leaks);
     for (uint32_t i = 0; target && i < target->domain_count; i++)
         take_growth(loop, &target->domains[i].seen->leaks);
     rtd_report_free(report);
+    atomic_fetch_add_explicit(&loop->growth_looks, 1, memory_order_relaxed);
     loop->growth_cost_ns = rtd_collect_cpu_ns() - begun_ns;
 }
 

@@ -29,6 +29,11 @@
 #include <locale.h>
 #include <pthread.h>
 
+/* What tells that something was recorded or allocated: equal again, nothing was. */
+struct rtd_manager_print {
+    uint64_t allocations, releases, allocated_bytes, released_bytes, heap;
+};
+
 struct rtd_manager_loop {
     struct riptide_manager *manager; /* borrowed: the owner */
     pthread_t thread;
@@ -54,8 +59,12 @@ struct rtd_manager_loop {
 
     /* The manager's thread only. */
     uint64_t tick_ns, interval_ns, cleanup_ns, growth_ns, growth_cost_ns;
-    double growth_mb_per_hour; /* NaN: not looked at in this check */
+    struct rtd_manager_print growth_print; /* at the last look at growth */
+    double growth_mb_per_hour;             /* NaN: not looked at in this check */
     char growth_component[RTD_TAG_NAME_BYTES];
+
+    /* Written by the manager's thread: looks at growth, and those that nothing gave cause for. */
+    _Atomic uint32_t growth_looks, growth_skips;
 
     /* In the child of a fork: what cannot be freed stays reachable. Set by the fork handlers. */
     bool holds_lock, holds_keep; /* between the handlers */

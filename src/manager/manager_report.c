@@ -25,7 +25,7 @@ enum {
     NAMES_MS = 4000,
     NOTE_BYTES = 128,
     /* Of the time between two readings of the records, what a reading may take. */
-    READ_SHARE_INVERSE = 50,
+    READ_SHARE_INVERSE = 300,
 };
 
 void rtd_manager_enter(struct rtd_manager_visit *visit)

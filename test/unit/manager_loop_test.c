@@ -15,9 +15,11 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "manager/manager_alerts.h"
 #include "manager/manager_loop.h"
 #include "riptide/riptide.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -108,6 +110,68 @@ static void an_alert_is_heard_once_and_its_hearer_may_ask_the_manager(void **sta
     assert_int_equal(wrong, 0);
     assert_int_equal(begun, 1);
     assert_int_equal(ended, 0);
+}
+
+/* ---- growth ---- */
+
+/* Two passes in a row that begin from now on and find nothing to look at. */
+static uint32_t looks_when_calm(const struct rtd_manager_loop *loop)
+{
+    const uint32_t skips = atomic_load(&loop->growth_skips);
+
+    while (atomic_load(&loop->growth_skips) - skips < 2)
+        pause_ms(POLL_MS);
+    return atomic_load(&loop->growth_looks);
+}
+
+static void growth_is_looked_at_only_when_something_was_recorded(void **state)
+{
+    struct riptide_options options = quiet_options();
+    static char block[16];
+
+    (void)state;
+    struct riptide_manager *const manager = open_or_fail(&options);
+    const struct rtd_manager_loop *const loop = manager->loop;
+    const uint32_t looks = looks_when_calm(loop);
+    assert_true(looks > 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(looks_when_calm(loop), looks);
+    const uint32_t tag = riptide_intern(manager, "cache", "fill");
+    assert_int_equal(riptide_record_block(manager, tag, block, sizeof(block), 0), 0);
+    const uint32_t more = looks_when_calm(loop);
+    assert_true(more > looks);
+    assert_int_equal(riptide_release_block(manager, block), 0);
+    assert_true(looks_when_calm(loop) > more);
+    riptide_manager_close(manager);
+}
+
+static bool is_growth_in_force(const struct riptide_manager *manager)
+{
+    struct rtd_alert_list list;
+    const unsigned count = rtd_manager_alerts_list(manager->alerts, &list);
+
+    return count > 0 && list.states[count - 1].kind == RTD_ALERT_GROWTH;
+}
+
+/* Else its end would never be told. */
+static void growth_is_looked_at_while_an_alert_of_it_is_in_force(void **state)
+{
+    const struct riptide_options options = quiet_options();
+    const struct rtd_alert_input grows = {
+        .growth_mb_per_hour = 1e6,
+        .pressure = (double)NAN,
+        .component = "cache",
+        .rss_bytes = RIPTIDE_UNAVAILABLE,
+        .limit_bytes = RIPTIDE_UNAVAILABLE,
+    };
+
+    (void)state;
+    struct riptide_manager *const manager = open_or_fail(&options);
+    (void)looks_when_calm(manager->loop);
+    assert_int_equal(rtd_manager_alerts_feed(manager->alerts, &grows), 1);
+    while (is_growth_in_force(manager))
+        pause_ms(POLL_MS);
+    riptide_manager_close(manager);
 }
 
 /* ---- clean-up ---- */
@@ -233,6 +297,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_alert_is_heard_once_and_its_hearer_may_ask_the_manager),
+        cmocka_unit_test(growth_is_looked_at_only_when_something_was_recorded),
+        cmocka_unit_test(growth_is_looked_at_while_an_alert_of_it_is_in_force),
         cmocka_unit_test(places_where_nothing_lives_any_more_go_by_themselves),
         cmocka_unit_test(a_long_interval_keeps_nobody_waiting),
         cmocka_unit_test(managers_are_opened_and_closed_by_many_threads),
