@@ -12,6 +12,7 @@
 #include "agent/agent_real.h"
 #include "ledger/ledger_exact.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "agent/agent_only.h"
@@ -38,29 +39,59 @@ static void *raise_calloc(size_t count, size_t size)
     return behind.calloc(1, LEAST_BYTES);
 }
 
-/* Size 0 keeps its meaning: some free the block then. */
+/*
+ * Size 0 keeps its meaning: some allocators free the block then. Those that give one of no bytes
+ * for it (mimalloc; jemalloc with zero_realloc:alloc) would give the least they have, so it is
+ * asked to grow before anyone is told of it. Only where there is no memory for that it stays as it
+ * is, and may share its granule.
+ */
 static void *raise_realloc(void *p, size_t size)
 {
-    return behind.realloc(p, size != 0 || p == NULL ? raised(size) : 0);
+    if (p == NULL || size != 0)
+        return behind.realloc(p, raised(size));
+    void *const least = behind.realloc(p, 0);
+    if (least == NULL)
+        return NULL;
+    const int saved = errno;
+    void *const grown = behind.realloc(least, LEAST_BYTES);
+    errno = saved;
+    return grown != NULL ? grown : least;
 }
 
-/* What becomes of an alignment that is none may depend on the size. */
+/* What becomes of an alignment that is none may depend on the size (mimalloc: memalign(0, 10)). */
+static bool is_alignment(size_t alignment)
+{
+    return alignment != 0 && (alignment & (alignment - 1)) == 0;
+}
+
 static void *raise_memalign(size_t alignment, size_t size)
 {
-    const bool is_alignment = alignment != 0 && (alignment & (alignment - 1)) == 0;
-    return behind.memalign(alignment, is_alignment ? raised(size) : size);
+    return behind.memalign(alignment, is_alignment(alignment) ? raised(size) : size);
 }
 
+/* Some allocators refuse a size that is no multiple of the alignment: what was one stays one. */
 static void *raise_aligned_alloc(size_t alignment, size_t size)
 {
-    /* The size stays a multiple of the alignment where the allocator insists on it. */
-    const bool fits = alignment != 0 && LEAST_BYTES % alignment == 0;
-    return behind.aligned_alloc(alignment, fits ? raised(size) : size);
+    if (!is_alignment(alignment))
+        return behind.aligned_alloc(alignment, size);
+    /* Of one above LEAST_BYTES no size below is a multiple but 0. */
+    const bool is_none = size == 0 && alignment > LEAST_BYTES;
+    return behind.aligned_alloc(alignment, is_none ? alignment : raised(size));
 }
 
 static int raise_posix_memalign(void **out, size_t alignment, size_t size)
 {
     return behind.posix_memalign(out, alignment, raised(size));
+}
+
+static void *raise_valloc(size_t size)
+{
+    return behind.valloc(raised(size));
+}
+
+static void *raise_pvalloc(size_t size)
+{
+    return behind.pvalloc(raised(size));
 }
 
 /* A small block may be raised, or be from before: an allocator that believes a size must not get
@@ -94,6 +125,8 @@ void rtd_raise_begin(void)
     rtd_real.memalign = raise_memalign;
     rtd_real.aligned_alloc = raise_aligned_alloc;
     rtd_real.posix_memalign = raise_posix_memalign;
+    rtd_real.valloc = raise_valloc;
+    rtd_real.pvalloc = raise_pvalloc;
     rtd_real.free_sized = raise_free_sized;
     rtd_real.free_aligned_sized = raise_free_aligned_sized;
 }

@@ -8,7 +8,9 @@
  * Fails:      as the real function does
  *
  * jemalloc, tcmalloc and mimalloc serve 8 and 16 bytes at every multiple of them, so that two
- * blocks could begin in one granule of the shadow. Asked for 32, they do not.
+ * blocks could begin in one granule of the shadow. Asked for 32, they do not. Every way to a block
+ * has to ask for that, also a realloc() to no bytes: one small block among them, and a free of its
+ * neighbour counts as its own.
  */
 #ifndef RTD_AGENT_RAISE_H
 #define RTD_AGENT_RAISE_H

@@ -18,6 +18,8 @@ NONE = os.path.join(SUPPORT, "heap_library_none")
 LINKED = [path for path in (os.path.join(SUPPORT, "heap_library" + kind)
                             for kind in ("", "_static", "_fixed")) if os.path.exists(path)]
 MODES = ("exact", "sample")
+OTHERS = [f"/usr/lib/x86_64-linux-gnu/lib{name}"
+          for name in ("jemalloc.so.2", "mimalloc.so.2", "tcmalloc_minimal.so.4")]
 EALREADY, EINVAL, EPROTO, EOPNOTSUPP = -114, -22, -71, -95
 # What a thread of its own may allocate before it comes by and finds that it is to sample.
 PARKED_BYTES = 16384
@@ -137,10 +139,7 @@ class SelfTest(HeapLibraryTest):
     def test_begins_in_front_of_other_allocators(self):
         """Their blocks from before are not raised to what exact mode needs; new ones are."""
         static = os.path.join(SUPPORT, "heap_library_static")
-        others = [path for path in ("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
-                                    "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2",
-                                    "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4")
-                  if os.path.exists(path)]
+        others = [path for path in OTHERS if os.path.exists(path)]
         if not others or not os.path.exists(static):
             self.skipTest("no other allocator is installed")
         for other in others:
@@ -152,6 +151,24 @@ class SelfTest(HeapLibraryTest):
                     self.assertEqual(said["stale"], ["0"])
                     self.assert_own(mode, said["after"], ALLOCATIONS, ALLOCATIONS // 4 * 3)
                     self.assertEqual(said.get("missed_frees", ["0"]), ["0"])
+
+    def test_blocks_of_no_bytes_do_not_share_a_place(self):
+        """mimalloc's realloc(p, 0) gives 8 bytes, and so does jemalloc's when it is told to."""
+        static = os.path.join(SUPPORT, "heap_library_static")
+        others = [path for path in OTHERS if os.path.exists(path)]
+        if not others or not os.path.exists(static):
+            self.skipTest("no other allocator is installed")
+        for other in others:
+            for told in ("", "zero_realloc:alloc"):
+                with self.subTest(other=os.path.basename(other), told=told):
+                    said = self.run_program(static, "least", "exact", env=dict(
+                        os.environ, LD_PRELOAD=other, MALLOC_CONF=told))
+                    self.assertEqual(said["adopt"], ["0"])
+                    self.assertGreater(int(said["births"][0]), 0)
+                    self.assertEqual(said["least"][0], said["births"][0])
+                    self.assertEqual(said["least"][2], "0")
+                    self.assertEqual(said["missed_frees"], ["0"])
+                    self.assertEqual(said["unknown_frees"], ["500"])
 
     def test_works_for_a_preloaded_agent_without_a_collector(self):
         said = self.run_program(NONE, "threads", "exact", env=dict(os.environ, LD_PRELOAD=AGENT))
