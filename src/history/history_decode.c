@@ -408,6 +408,20 @@ int rtd_decode_process_block(struct rtd_decode_process *process, uint16_t type,
     }
 }
 
+/* Times stand in a recording with their low halves; the clock comes with the newest block. */
+static void settle_times(struct rtd_image *image)
+{
+    for (uint32_t i = 0; i < image->site_count; i++) {
+        struct rtd_image_site *const site = &image->sites[i];
+        site->first_ms = rtd_validity_time_ms(image->clock_ms, (uint32_t)site->first_ms);
+        site->last_ms = rtd_validity_time_ms(image->clock_ms, (uint32_t)site->last_ms);
+    }
+    for (uint32_t i = 0; i < image->sample_count; i++) {
+        struct rtd_image_sample *const sample = &image->samples[i];
+        sample->birth_ms = rtd_validity_time_ms(image->clock_ms, (uint32_t)sample->birth_ms);
+    }
+}
+
 void rtd_decode_finish(struct rtd_decode_process *process)
 {
     struct rtd_process_record *const record = process->record;
@@ -420,6 +434,7 @@ void rtd_decode_finish(struct rtd_decode_process *process)
     if (image->exact != NULL) {
         rtd_decode_exact_finish(process);
     }
+    settle_times(image);
     for (uint32_t i = 0; i < image->site_count; i++) {
         if (image->exact == NULL) {
             (void)rtd_validity_check_site(&image->sites[i], image->clock_ms);

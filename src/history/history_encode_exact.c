@@ -58,8 +58,8 @@ static void encode_row(struct rtd_block_buffer *out, const struct rtd_image *ima
         skipped,
         site->stack,
         site->tag,
-        site->first_ms,
-        site->last_ms,
+        (uint32_t)site->first_ms, /* the low half: see rtd_validity_time_ms() */
+        (uint32_t)site->last_ms,
         site->births,
         count->allocated_bytes,
         site->deaths,
@@ -142,7 +142,7 @@ void rtd_encode_exact_blocks(struct rtd_block_buffer *out, const struct rtd_imag
         rtd_block_buffer_put_signed(out, (int64_t)(sample->address - before));
         rtd_block_buffer_put_varint(out, sample->size);
         rtd_block_buffer_put_varint(out, sample->site);
-        rtd_block_buffer_put_varint(out, sample->birth_ms);
+        rtd_block_buffer_put_varint(out, (uint32_t)sample->birth_ms);
         before = sample->address;
     }
 }

@@ -107,14 +107,14 @@ static void thin_blocks(struct block_walk *walk)
 }
 
 /* When a block was born, from the low bits of the clock's units. */
-static uint32_t birth_ms(const struct rtd_image *image, uint64_t word)
+static uint64_t birth_ms(const struct rtd_image *image, uint64_t word)
 {
     const uint64_t now = image->clock_ms / RTD_LIFETIME_UNIT_MS;
     const uint64_t age =
         (now - (word >> RTD_SHADOW_BIRTH_SHIFT & RTD_SHADOW_BIRTH_MASK)) & RTD_SHADOW_BIRTH_MASK;
 
     /* The clock that was read may be older than the block: age is then next to a whole turn. */
-    return age > now ? (uint32_t)image->clock_ms : (uint32_t)((now - age) * RTD_LIFETIME_UNIT_MS);
+    return age > now ? image->clock_ms : (now - age) * RTD_LIFETIME_UNIT_MS;
 }
 
 static void keep_block(struct block_walk *walk, uint64_t address, uint64_t word, uint64_t size)

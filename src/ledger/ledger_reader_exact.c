@@ -77,7 +77,8 @@ static void add_counter(struct rtd_image *image, uint32_t index, uint32_t peak_e
     const uint64_t allocations = LOAD(counter->allocations), frees = LOAD(counter->frees);
     const uint64_t allocated = LOAD(counter->allocated_bytes);
     const uint64_t freed = LOAD(counter->freed_bytes);
-    const uint32_t last_ms = LOAD(counter->last_ms), max_size = LOAD(counter->max_size);
+    const uint64_t last_ms = rtd_validity_time_ms(image->clock_ms, LOAD(counter->last_ms));
+    const uint32_t max_size = LOAD(counter->max_size);
 
     if (allocations == 0 && frees == 0) {
         return;
@@ -199,7 +200,7 @@ static int read_keys(struct rtd_image *image, int fd)
             }
             site->stack = (uint32_t)keys[i];
             site->tag = (uint32_t)((keys[i] & ~RTD_SITE_KEY_USED) >> 32);
-            site->first_ms = times[i];
+            site->first_ms = rtd_validity_time_ms(image->clock_ms, times[i]);
         }
     }
     return 0;

@@ -113,7 +113,7 @@ enum sample_outcome { SAMPLE_TAKEN, SAMPLE_GONE, SAMPLE_TORN };
 /* One try at a slot. TORN: a writer was at it. */
 static enum sample_outcome copy_sample(struct rtd_image_sample *out,
                                        const _Atomic uint64_t *address,
-                                       const struct rtd_sample *record)
+                                       const struct rtd_sample *record, uint64_t clock_ms)
 {
     /* Pairs with the writer's release of the address: the record is filled before it. */
     out->address = LOAD_ACQUIRE(*address);
@@ -130,7 +130,7 @@ static enum sample_outcome copy_sample(struct rtd_image_sample *out,
     out->size = LOAD_ACQUIRE(record->size);
     out->site = LOAD_ACQUIRE(record->site);
     out->thread = LOAD_ACQUIRE(record->thread);
-    out->birth_ms = LOAD_ACQUIRE(record->birth_ms);
+    out->birth_ms = rtd_validity_time_ms(clock_ms, LOAD_ACQUIRE(record->birth_ms));
     return LOAD_ACQUIRE(record->seq) == seq && LOAD(*address) == out->address ? SAMPLE_TAKEN
                                                                               : SAMPLE_TORN;
 }
@@ -143,7 +143,7 @@ static void read_slot(struct rtd_image *image, const _Atomic uint64_t *address,
 
     /* A writer that died inside a record leaves it torn for good, so the tries are few. */
     for (unsigned i = 0; i < SAMPLE_TRIES && outcome == SAMPLE_TORN; i++) {
-        outcome = copy_sample(&copy, address, record);
+        outcome = copy_sample(&copy, address, record, image->clock_ms);
     }
     if (outcome == SAMPLE_GONE) {
         return;
@@ -176,7 +176,7 @@ void rtd_reader_samples_read(struct rtd_image *image, const struct rtd_ledger *l
 
 /* Copies one record; deaths before births, so that a death is never seen without its birth. */
 static void copy_site(struct rtd_image_site *out, const struct rtd_site_record *record,
-                      uint64_t key)
+                      uint64_t key, uint64_t clock_ms)
 {
     out->stack = (uint32_t)key;
     out->tag = (uint32_t)((key & ~RTD_SITE_KEY_USED) >> 32);
@@ -192,8 +192,8 @@ static void copy_site(struct rtd_image_site *out, const struct rtd_site_record *
     out->birth_count = (double)LOAD_ACQUIRE(record->birth_count_q8) / 256;
     out->birth_bytes_var = (double)LOAD_ACQUIRE(record->birth_bytes_var) * 4096;
     out->birth_count_var = (double)LOAD_ACQUIRE(record->birth_count_var) / 16;
-    out->first_ms = LOAD(record->first_ms);
-    out->last_ms = LOAD(record->last_ms);
+    out->first_ms = rtd_validity_time_ms(clock_ms, LOAD(record->first_ms));
+    out->last_ms = rtd_validity_time_ms(clock_ms, LOAD(record->last_ms));
     /* Births last: what counts a subset of them is older, and so not larger. */
     out->births = LOAD(record->births);
 }
@@ -213,7 +213,7 @@ void rtd_reader_sites_read(struct rtd_image *image, const struct rtd_ledger *led
             continue;
         }
         struct rtd_image_site *out = &image->sites[count];
-        copy_site(out, &ledger->sites[i], i == RTD_SITE_OVERFLOW ? 0 : key);
+        copy_site(out, &ledger->sites[i], i == RTD_SITE_OVERFLOW ? 0 : key, image->clock_ms);
         const bool keyed =
             i == RTD_SITE_OVERFLOW || ((key & RTD_SITE_KEY_USED) != 0 && out->tag < RTD_TAG_COUNT);
         if (!keyed || !rtd_validity_check_site(out, image->clock_ms)) {

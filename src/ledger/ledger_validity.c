@@ -83,10 +83,10 @@ static bool is_sum(double value)
     return isfinite(value) && value >= 0;
 }
 
-/* A time later than the clock is pulled back; past 2^32 ms times wrap and say nothing. */
+/* A time later than the clock is pulled back. */
 static uint64_t bounded_ms(uint64_t time_ms, uint64_t clock_ms)
 {
-    return clock_ms <= UINT32_MAX && time_ms > clock_ms ? clock_ms : time_ms;
+    return time_ms > clock_ms ? clock_ms : time_ms;
 }
 
 /* What cannot bend a sum is put right: order of times, a root in place of a stack. */
@@ -100,7 +100,7 @@ static void settle_site(struct rtd_image_site *site, uint64_t clock_ms)
     }
     site->first_ms = bounded_ms(site->first_ms, clock_ms);
     site->last_ms = bounded_ms(site->last_ms, clock_ms);
-    if (clock_ms <= UINT32_MAX && site->last_ms < site->first_ms) {
+    if (site->last_ms < site->first_ms) {
         site->last_ms = site->first_ms;
     }
 }

@@ -71,4 +71,16 @@ void rtd_validity_sort_modules(struct rtd_image_module *modules, uint32_t count)
 /* The two tags that every image has. */
 void rtd_validity_set_fixed_tags(struct rtd_image_tag *tags);
 
+/*
+ * The time that a ledger or a recording keeps as its low 32 bits: the newest one not after the
+ * clock. One that is a little after it is of the moment in which the clock was read. So a process
+ * of any age has right ages, and what is older than 49 days looks younger.
+ */
+static inline uint64_t rtd_validity_time_ms(uint64_t clock_ms, uint32_t low)
+{
+    const uint32_t age_ms = (uint32_t)clock_ms - low;
+    const uint32_t just_now = UINT32_MAX - 60000;
+    return age_ms > clock_ms || age_ms > just_now ? clock_ms : clock_ms - age_ms;
+}
+
 #endif

@@ -107,6 +107,29 @@ static void reader_takes_every_region_of_a_written_ledger(void **state)
     free(ledger);
 }
 
+static void reader_knows_ages_in_a_process_of_more_than_49_days(void **state)
+{
+    (void)state;
+    const uint64_t clock_ms = (UINT64_C(3) << 32) + 5000;
+    struct rtd_ledger *const ledger = written_ledger();
+    struct rtd_site_record *const site = &ledger->sites[SITE];
+
+    atomic_store(&ledger->header.clock_ms, clock_ms);
+    atomic_store(&site->first_ms, UINT32_MAX - 999); /* before the low half began anew */
+    atomic_store(&site->last_ms, 4000);
+    struct rtd_image *const image = image_of(ledger);
+    assert_int_equal(image->samples[0].birth_ms, clock_ms - 4850);
+    assert_int_equal(image->sites[image->samples[0].site].first_ms, clock_ms - 6000);
+    assert_int_equal(image->sites[image->samples[0].site].last_ms, clock_ms - 1000);
+    rtd_image_free(image);
+    /* Born while the clock was read. */
+    atomic_store(&site->last_ms, 5003);
+    struct rtd_image *const second = image_of(ledger);
+    assert_int_equal(second->sites[second->samples[0].site].last_ms, clock_ms);
+    rtd_image_free(second);
+    free(ledger);
+}
+
 static void reader_refuses_what_is_no_ledger_and_keeps_the_last_image(void **state)
 {
     (void)state;
@@ -438,6 +461,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reader_takes_every_region_of_a_written_ledger),
+        cmocka_unit_test(reader_knows_ages_in_a_process_of_more_than_49_days),
         cmocka_unit_test(reader_refuses_what_is_no_ledger_and_keeps_the_last_image),
         cmocka_unit_test(reader_counts_each_refused_record),
         cmocka_unit_test(reader_passes_over_a_slot_that_is_just_being_filled),
