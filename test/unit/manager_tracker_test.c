@@ -55,18 +55,20 @@ static bool is_known(uint64_t bytes)
     return bytes != RIPTIDE_UNAVAILABLE;
 }
 
-static void a_snapshot_moves_with_what_is_mapped_and_touched(void **state)
+/*
+ * The manager's own thread may give an arena back just in between (128 MiB of address space), so
+ * the growth of virtual memory must be seen at one of several looks, and everything else at each.
+ */
+static bool virtual_memory_follows(struct riptide_manager *manager)
 {
     struct riptide_memory_snapshot before = {.size = sizeof before}, after = before;
-    assert_int_equal(riptide_snapshot_read(*state, &before), 0);
+    assert_int_equal(riptide_snapshot_read(manager, &before), 0);
     char *const seen = mmap(NULL, SEEN_BYTES, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     assert_ptr_not_equal(seen, MAP_FAILED);
-    assert_int_equal(riptide_snapshot_read(*state, &after), 0);
+    assert_int_equal(riptide_snapshot_read(manager, &after), 0);
     munmap(seen, SEEN_BYTES);
     assert_in_range(after.rss_bytes - before.rss_bytes, SEEN_BYTES - 2 * MB, SEEN_BYTES + 8 * MB);
-    assert_true(after.virtual_bytes - before.virtual_bytes >= SEEN_BYTES);
-    assert_true(after.data_bytes - before.data_bytes >= SEEN_BYTES);
     assert_true(after.resident_bytes == after.rss_bytes);
     assert_true(after.peak_rss_bytes >= after.rss_bytes);
     assert_true(after.shared_bytes > 0 && after.shared_bytes < after.rss_bytes);
@@ -75,6 +77,16 @@ static void a_snapshot_moves_with_what_is_mapped_and_touched(void **state)
     assert_true(after.pressure > 0 && after.pressure <= 1);
     assert_true(after.timestamp_ns >= before.timestamp_ns);
     assert_int_equal(after.size, sizeof after);
+    return after.virtual_bytes >= before.virtual_bytes + SEEN_BYTES &&
+           after.data_bytes >= before.data_bytes + SEEN_BYTES;
+}
+
+static void a_snapshot_moves_with_what_is_mapped_and_touched(void **state)
+{
+    unsigned follows = 0;
+    for (unsigned i = 0; i < 10; i++)
+        follows += virtual_memory_follows(*state);
+    assert_true(follows > 0);
 }
 
 static void an_unwatched_heap_is_what_the_allocator_says(void **state)
