@@ -15,7 +15,7 @@
  *     }
  *
  * One call opens the manager: a memory tracker, a leak detector, an allocation analyzer, HTTP
- * endpoints, alerts and clean-up, each of which an option turns off. Link with
+ * endpoints, exporters, alerts and clean-up, each of which an option turns off. Link with
  * `pkg-config --cflags --libs riptide`.
  *
  * What is seen. A service feeds it records of memory that it names itself (arenas, pools, device
@@ -154,7 +154,9 @@ void riptide_thresholds_init(struct riptide_thresholds *thresholds);
 struct riptide_options {
     size_t size;
     /* What runs: 1 on, 0 off. All are on by default. */
-    uint32_t tracker, leak_detector, allocation_analyzer, endpoints, alerts, cleanup;
+    uint32_t tracker, leak_detector, allocation_analyzer, endpoints;
+    uint32_t exporters; /* "/metrics" for Prometheus; this version pushes nothing (OTLP) */
+    uint32_t alerts, cleanup;
     uint32_t heap;                /* enum riptide_heap_mode; AUTO */
     uint64_t heap_interval_bytes; /* mean bytes between samples, at most 1 GB; 0: adapts itself, the
                                      default, and the only one with EXACT */
@@ -330,7 +332,7 @@ struct riptide_allocation {
     size_t size;
     uint64_t timestamp_ns; /* 0: now. By the wall clock as it is set; may be before the last one */
     uint64_t size_bytes;
-    uint64_t alignment;    /* 0: not known; kept for later, no answer shows it yet */
+    uint64_t alignment;    /* a power of two; 0: not known. Shown with the largest blocks */
     const void *address;   /* NULL: by component and size */
     uint32_t tag;          /* 0: component and operation are given, or the scope in force */
     uint32_t flags;        /* enum riptide_record_flags */
@@ -341,7 +343,8 @@ struct riptide_allocation {
 };
 
 /*
- * The one call that the other record functions are shorter forms of. 0 or an error.
+ * The one call that the other record functions are shorter forms of. 0 or an error; -EINVAL, and
+ * nothing is recorded, also for an alignment that is no power of two.
  *
  * Times are kept on a clock that setting the wall clock does not disturb: to the millisecond for
  * the first 24 days of a manager, to a quarter of a second for 17 years. A timestamp_ns from before
@@ -420,6 +423,7 @@ struct riptide_block {
     const void *address;   /* NULL: recorded without */
     uint32_t stack_count;
     const char *const *stack_trace; /* function names, innermost first */
+    uint64_t alignment;             /* as it was recorded; 0: not known, as of the heap */
 };
 
 /* The seed's LeakAnalysis. Immutable, owned by the caller, freed by riptide_leaks_free(). */
@@ -511,8 +515,8 @@ struct riptide_answer {
 /*
  * Answers a GET as the manager's own endpoints would, for a program that has a server: "/metrics",
  * "/metrics/memory", "/metrics/leaks", "/metrics/allocations", "/api/v1/report", "/healthz" ...
- * A path that is unknown is answered 404. Works with options.endpoints off. 0 and *out, or an
- * error.
+ * A path that is unknown, or of what an option turned off, is answered 404. Works with
+ * options.endpoints off. 0 and *out, or an error.
  */
 int riptide_answer_get(struct riptide_manager *manager, const char *path,
                        const struct riptide_answer **out);

@@ -30,6 +30,9 @@ enum {
 /* A figure that is not known; never 0, which is a figure. */
 #define RTD_UNKNOWN_BYTES UINT64_MAX
 
+/* The module of functions that are given by name: offsets in it are numbers and no places. */
+#define RTD_GIVEN_MODULE "given names"
+
 enum rtd_process_status {
     RTD_PROCESS_RUNNING = 1, /* or: the collector died before it ended */
     RTD_PROCESS_EXITED = 2,

@@ -53,11 +53,12 @@ int rtd_draft_largest(struct rtd_draft *draft)
     if (!blocks)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t site = top[i]->site;
+        const uint32_t site = top[i]->site, power = top[i]->alignment_log;
         blocks[i] = (struct rtd_report_block){
             .address = top[i]->address,
             .size_bytes = top[i]->size,
             .born_unix_ns = image->created_unix_ns + top[i]->birth_ms * 1000000u,
+            .alignment = power ? UINT64_C(1) << (power - 1) % 64 : 0,
             .thread = top[i]->thread,
             .component = process->components[draft->component_of[site]].name,
             .operation = process->operations[draft->operation_of[site]].name,

@@ -26,7 +26,7 @@ struct rtd_report_frame {
     uint32_t line;        /* 0 if unknown */
     const char *module;   /* path, never NULL ("?" if no module holds the pc) */
     const char *build_id; /* lower-case hex, "" if none */
-    uint64_t offset;      /* ELF virtual address of the call */
+    uint64_t offset;      /* ELF virtual address of the call; 0: given by name alone */
     bool inlined;
 };
 
@@ -95,6 +95,7 @@ struct rtd_report_leak {
 struct rtd_report_block {
     uint64_t address, size_bytes; /* address 0: not known */
     uint64_t born_unix_ns;
+    uint64_t alignment;                /* as it was recorded; 0: not known */
     uint32_t thread;                   /* tid or 0 */
     const char *component, *operation; /* those of the tag it was allocated under, if any */
     const struct rtd_report_site *site;

@@ -136,6 +136,9 @@ static int make_frames(struct rtd_stacks *stacks, struct rtd_place *place,
         rtd_place_key(module, &stacks->record->meta, &key);
         if (stacks->symbols)
             symbols = rtd_symbol_table_get(stacks->symbols, &key, base.offset, &known);
+        /* There it is a number that depends on who was recorded first; the name says it all. */
+        if (symbols && known != 0 && strcmp(base.module, RTD_GIVEN_MODULE) == 0)
+            base.offset = 0;
     }
     if (!symbols || known == 0)
         known = 1;
@@ -202,6 +205,7 @@ static uint64_t hash_frame(uint64_t hash, const struct rtd_report_frame *frame)
 {
     hash = (hash ^ frame->offset) * UINT64_C(0x9e3779b97f4a7c15);
     hash = (hash ^ (uint64_t)(uintptr_t)frame->module) * UINT64_C(0xff51afd7ed558ccd);
+    hash = (hash ^ (uint64_t)(uintptr_t)frame->function) * UINT64_C(0x9e3779b97f4a7c15);
     return hash ^ (hash >> 31);
 }
 

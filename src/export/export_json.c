@@ -36,7 +36,7 @@ static void put_frame(struct rtd_json *json, const struct rtd_report_frame *fram
     rtd_json_object(json, NULL);
     put_place(json, frame);
     rtd_json_string(json, "build_id", frame->build_id);
-    rtd_json_uint(json, "offset", frame->offset);
+    rtd_export_put_known(json, "offset", frame->offset != 0, frame->offset);
     rtd_json_bool(json, "inlined", frame->inlined);
     rtd_json_end(json);
 }

@@ -283,6 +283,7 @@ static void put_block(struct rtd_json *json, const struct seen *seen,
     rtd_json_string(json, "operation", block->operation);
     rtd_json_uint(json, "size_bytes", block->size_bytes);
     rtd_json_string(json, "address", block->address ? address : NULL);
+    rtd_export_put_known(json, "alignment", block->alignment != 0, block->alignment);
     rtd_export_put_time(json, "timestamp", block->born_unix_ns);
     rtd_export_put_known(json, "thread", block->thread != 0, block->thread);
     rtd_export_put_known(json, "site", block->site != NULL, block->site ? block->site->id : 0);

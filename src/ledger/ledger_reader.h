@@ -41,7 +41,8 @@ struct rtd_image_sample {
     uint32_t site;     /* index into image->sites */
     uint32_t interval; /* storage interval in bytes, >= 1: p = 1 - exp(-(size + 1) / interval) */
     uint32_t thread;   /* tid or 0 */
-    uint64_t birth_ms; /* on the image's clock */
+    uint8_t alignment_log; /* log2 + 1 of what was asked for; 0: not known, as of the heap */
+    uint64_t birth_ms;     /* on the image's clock */
 };
 
 struct rtd_image_site {

@@ -44,6 +44,7 @@ struct seat {
     struct rtd_cell *cell;
     bool slab_shared, cell_shared;
     uint32_t tag, stamp;
+    uint64_t sized; /* rtd_sized_of() */
 };
 
 static inline void sit_down(struct rtd_records *records, uint32_t tag, struct seat *seat)
@@ -83,7 +84,7 @@ static inline void count_sized(const struct seat *seat, uint64_t size_bytes, uin
     rtd_cell_note(seat->cell, size_bytes, seat->stamp, seat->cell_shared);
     if (RTD_UNLIKELY(seat->slab_shared))
         return;
-    rtd_top_add(&seat->slab->top, size_bytes, rtd_top_where(seat->tag, place), seat->stamp);
+    rtd_top_add(&seat->slab->top, seat->sized, rtd_top_where(seat->tag, place), seat->stamp);
     atomic_store_explicit(&seat->slab->last_address, 0, RELAXED);
 }
 
@@ -94,6 +95,7 @@ int rtd_records_add_bytes(struct rtd_records *records, uint32_t tag, uint64_t si
     const int error = begin_record(records, &record, &seat);
     if (RTD_UNLIKELY(error < 0))
         return error;
+    seat.sized = rtd_sized_of(size_bytes, 0);
     count_sized(&seat, size_bytes, seat.tag);
     return 0;
 }
@@ -117,7 +119,7 @@ static void count_death(const struct seat *seat, uint64_t size_bytes)
 static int enter_block(struct rtd_records *records, const struct seat *seat,
                        const struct rtd_record *record, uint32_t place)
 {
-    const struct rtd_block block = {record->address, record->size_bytes, place, seat->stamp};
+    const struct rtd_block block = {record->address, seat->sized, place, seat->stamp};
     const unsigned domain = rtd_names_domain(&records->names, seat->tag);
     const int result = rtd_blocks_insert(&records->blocks, &block);
     if (result == -EEXIST) {
@@ -185,11 +187,14 @@ static int add_at_site(struct rtd_records *records, const struct seat *seat,
 int rtd_records_add(struct rtd_records *records, const struct rtd_record *record)
 {
     struct seat seat;
+    if (RTD_UNLIKELY((record->alignment & (record->alignment - 1)) != 0))
+        return -EINVAL;
     if (record->address != 0)
         rtd_blocks_prefetch(&records->blocks, record->address);
     int result = begin_record(records, record, &seat);
     if (RTD_UNLIKELY(result < 0))
         return result;
+    seat.sized = rtd_sized_of(record->size_bytes, record->alignment);
     if (record->pc_count != 0 && record->pc_count <= RTD_RECORDS_STACK_MAX)
         result = add_at_site(records, &seat, record);
     else if (record->address != 0)
@@ -255,7 +260,7 @@ static uint32_t leave_site(struct rtd_records *records, const struct rtd_block *
     struct rtd_site *site = rtd_sites_lock_number(&records->sites, number);
     const uint32_t tag = site->tag;
     site->deaths++;
-    site->death_bytes += block->size;
+    site->death_bytes += rtd_sized_bytes(block->sized);
     site->temporary += temporary;
     if (bucket != 0)
         site->ages[bucket - 1]++;
@@ -282,7 +287,7 @@ int rtd_records_take_block(struct rtd_records *records, uint64_t address)
     const uint32_t tag =
         block.place < RTD_PLACE_SITE ? block.place : leave_site(records, &block, bucket, temporary);
     sit_down(records, tag, &seat);
-    count_death(&seat, block.size);
+    count_death(&seat, rtd_sized_bytes(block.sized));
     if (temporary)
         rtd_count_up(&seat.cell->temporary, 1, seat.cell_shared);
     if (bucket != 0)

@@ -15,13 +15,15 @@
 #define RTD_MANAGER_BLOCKS_H
 
 #include "manager/manager_lock.h"
+#include "manager/manager_sized.h"
 
 #include <stdbool.h>
 
 enum { RTD_BLOCK_SHARDS = 64 };
 
 struct rtd_block {
-    uint64_t address, size;
+    uint64_t address;
+    uint64_t sized; /* rtd_sized_of() */
     uint32_t place; /* a tag or a site, see manager_records.h */
     uint32_t birth; /* a stamp */
 };

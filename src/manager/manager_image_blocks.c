@@ -35,7 +35,9 @@ static int compare_samples(const void *a, const void *b)
         return x->birth_ms < y->birth_ms ? -1 : 1;
     if (x->site != y->site)
         return x->site < y->site ? -1 : 1;
-    return (x->address > y->address) - (x->address < y->address);
+    if (x->address != y->address)
+        return x->address < y->address ? -1 : 1;
+    return (x->alignment_log > y->alignment_log) - (x->alignment_log < y->alignment_log);
 }
 
 /* Keeps the largest, in order. */
@@ -63,9 +65,10 @@ static void list_block(void *context, const struct rtd_block *block)
     if (site == 0)
         return;
     const struct rtd_image_sample sample = {.address = block->address,
-                                            .size = block->size,
+                                            .size = rtd_sized_bytes(block->sized),
                                             .site = site,
                                             .interval = 1,
+                                            .alignment_log = rtd_sized_alignment_log(block->sized),
                                             .birth_ms = rtd_stamp_ms(block->birth)};
     if (lister->seen++ % lister->step == 0 && image->sample_count < BLOCK_ROOM)
         image->samples[image->sample_count++] = sample;
@@ -119,7 +122,7 @@ static void list_blocks(struct rtd_image_draft *draft)
 /* ---- records by size ---- */
 
 struct sized_entry {
-    uint64_t size;
+    uint64_t sized; /* rtd_sized_of() */
     uint32_t site, stamp, tag;
 };
 
@@ -127,11 +130,14 @@ struct sized_entry {
 static int compare_entries(const void *a, const void *b)
 {
     const struct sized_entry *x = a, *y = b;
-    if (x->size != y->size)
-        return x->size > y->size ? -1 : 1;
+    const uint64_t more = rtd_sized_bytes(x->sized), less = rtd_sized_bytes(y->sized);
+    if (more != less)
+        return more > less ? -1 : 1;
     if (x->stamp != y->stamp)
         return x->stamp > y->stamp ? -1 : 1;
-    return (x->site > y->site) - (x->site < y->site);
+    if (x->site != y->site)
+        return x->site < y->site ? -1 : 1;
+    return (x->sized > y->sized) - (x->sized < y->sized);
 }
 
 /* The image's site of an entry; its own site may have been dropped, and its number be another's. */
@@ -170,13 +176,15 @@ static void list_sized(struct rtd_image_draft *draft, struct sized_entry *entrie
     for (unsigned i = 0; i < count && listed < LARGEST; i++) {
         struct rtd_tag_sum *sum = &draft->sums[entries[i].tag];
         /* From here on the sums are only asked here; what is listed is taken from them. */
-        if (sum->sized_live_bytes < entries[i].size)
+        const uint64_t size_bytes = rtd_sized_bytes(entries[i].sized);
+        if (sum->sized_live_bytes < size_bytes)
             continue;
-        sum->sized_live_bytes -= entries[i].size;
+        sum->sized_live_bytes -= size_bytes;
         image->samples[image->sample_count++] =
-            (struct rtd_image_sample){.size = entries[i].size,
+            (struct rtd_image_sample){.size = size_bytes,
                                       .site = entries[i].site,
                                       .interval = 1,
+                                      .alignment_log = rtd_sized_alignment_log(entries[i].sized),
                                       .birth_ms = rtd_stamp_ms(entries[i].stamp)};
         listed++;
     }

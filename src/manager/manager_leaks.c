@@ -59,7 +59,10 @@ static int compare_blocks(const void *a, const void *b)
         return x->block->born_unix_ns < y->block->born_unix_ns ? -1 : 1;
     if (x->view != y->view)
         return x->view < y->view ? -1 : 1;
-    return (x->block->address > y->block->address) - (x->block->address < y->block->address);
+    if (x->block->address != y->block->address)
+        return x->block->address < y->block->address ? -1 : 1;
+    /* Neighbours in one view's list, which is in order. */
+    return (x->block > y->block) - (x->block < y->block);
 }
 
 static struct riptide_leak describe_leak(const struct leak_work *work,
@@ -144,6 +147,7 @@ static struct riptide_block describe_block(const struct leak_work *work,
         .address = (const void *)(uintptr_t)block->address,
         .stack_count = frames,
         .stack_trace = stack,
+        .alignment = block->alignment,
     };
 }
 

@@ -65,6 +65,7 @@ void riptide_options_init(struct riptide_options *options)
         .leak_detector = 1,
         .allocation_analyzer = 1,
         .endpoints = 1,
+        .exporters = 1,
         .alerts = 1,
         .cleanup = 1,
         .heap = RIPTIDE_HEAP_AUTO,
@@ -120,7 +121,7 @@ static bool thresholds_make_sense(const struct riptide_thresholds *t)
 static bool switches_make_sense(const struct riptide_options *o)
 {
     return o->tracker <= 1 && o->leak_detector <= 1 && o->allocation_analyzer <= 1 &&
-           o->endpoints <= 1 && o->alerts <= 1 && o->cleanup <= 1;
+           o->endpoints <= 1 && o->exporters <= 1 && o->alerts <= 1 && o->cleanup <= 1;
 }
 
 static bool options_make_sense(const struct riptide_options *o)

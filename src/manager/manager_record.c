@@ -140,6 +140,7 @@ __attribute__((noinline)) int riptide_record_allocation(struct riptide_manager *
     struct rtd_record record = {.size_bytes = given->size_bytes,
                                 .unix_ns = given->timestamp_ns,
                                 .address = (uintptr_t)given->address,
+                                .alignment = given->alignment,
                                 .tag = given->tag};
     if (record.tag == 0 && (given->component || given->operation))
         record.tag =

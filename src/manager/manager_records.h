@@ -30,6 +30,7 @@
 #ifndef RTD_MANAGER_RECORDS_H
 #define RTD_MANAGER_RECORDS_H
 
+#include "analyze/analyze_input.h"
 #include "ledger/ledger_reader.h"
 #include "riptide/riptide.h"
 #include "symbol/symbol_table.h"
@@ -84,6 +85,7 @@ int rtd_records_domain_gauge(const struct rtd_records *records, unsigned domain,
 struct rtd_record {
     uint64_t size_bytes, unix_ns; /* 0: now */
     uint64_t address;             /* 0: by size */
+    uint64_t alignment;           /* 0: not known */
     uint32_t tag;
     uint32_t pc_count; /* return addresses, innermost first; at most RTD_RECORDS_STACK_MAX */
     const uintptr_t *pcs;
@@ -91,7 +93,8 @@ struct rtd_record {
     bool named;     /* pcs are of rtd_records_function() */
 };
 
-/* 0, -EINVAL, -EOVERFLOW (sums beyond 2^60), RIPTIDE_E_KNOWN_BLOCK. A tag that is none: -EINVAL. */
+/* 0, -EINVAL, -EOVERFLOW (sums beyond 2^60), RIPTIDE_E_KNOWN_BLOCK. A tag that is none, or an
+ * alignment that is no power of two: -EINVAL. */
 int rtd_records_add(struct rtd_records *records, const struct rtd_record *record);
 
 /* The same by tag and size, for the shortest way. Signal-safe as riptide_record_bytes(). */
@@ -127,7 +130,7 @@ int rtd_records_image(struct rtd_records *records, unsigned domain, struct rtd_i
 
 /* Enters the functions given by name, as the images' module RTD_RECORDS_MODULE. 0 or an errno. */
 int rtd_records_symbols(struct rtd_records *records, struct rtd_symbol_table *table);
-#define RTD_RECORDS_MODULE "given names"
+#define RTD_RECORDS_MODULE RTD_GIVEN_MODULE
 
 /*
  * sites: drops stacks without a live block whose last event was before that time. history: blocks

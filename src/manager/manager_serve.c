@@ -61,6 +61,8 @@ uint32_t rtd_manager_hidden_routes(const struct riptide_options *options)
 {
     uint32_t hidden = 0;
 
+    if (!options->exporters)
+        hidden |= UINT32_C(1) << RTD_ROUTE_PROMETHEUS;
     if (!options->tracker)
         hidden |= UINT32_C(1) << RTD_ROUTE_MEMORY;
     if (!options->leak_detector)

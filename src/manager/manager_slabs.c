@@ -284,15 +284,15 @@ static bool begin_change(struct rtd_top *top, uint32_t *changes)
 }
 
 /* Release keeps "changes is odd" before the new value, for rtd_top_read(). */
-static void write_entry(struct rtd_top_entry *entry, uint64_t size, uint64_t where_stamp)
+static void write_entry(struct rtd_top_entry *entry, uint64_t sized, uint64_t where_stamp)
 {
-    atomic_store_explicit(&entry->size, size, memory_order_release);
+    atomic_store_explicit(&entry->sized, sized, memory_order_release);
     atomic_store_explicit(&entry->where_stamp, where_stamp, memory_order_release);
 }
 
 static uint64_t size_at(const struct rtd_top *top, uint32_t index)
 {
-    return atomic_load_explicit(&top->entries[index].size, RELAXED);
+    return rtd_sized_bytes(atomic_load_explicit(&top->entries[index].sized, RELAXED));
 }
 
 /* The oldest of the smallest entries: entries come in the order in which they were recorded. */
@@ -309,22 +309,24 @@ static uint32_t least_entry(const struct rtd_top *top)
 /* Closes the gap of an entry and keeps the order of the others. */
 static void drop_entry(struct rtd_top *top, uint32_t index)
 {
-    for (uint32_t i = index; i + 1 < top->count; i++)
-        write_entry(&top->entries[i], size_at(top, i + 1),
-                    atomic_load_explicit(&top->entries[i + 1].where_stamp, RELAXED));
+    for (uint32_t i = index; i + 1 < top->count; i++) {
+        const struct rtd_top_entry *next = &top->entries[i + 1];
+        write_entry(&top->entries[i], atomic_load_explicit(&next->sized, RELAXED),
+                    atomic_load_explicit(&next->where_stamp, RELAXED));
+    }
     top->count--;
     write_entry(&top->entries[top->count], 0, 0);
     top->least = 0;
 }
 
-void rtd_top_insert(struct rtd_top *top, uint64_t size_bytes, uint32_t where, uint32_t stamp)
+void rtd_top_insert(struct rtd_top *top, uint64_t sized, uint32_t where, uint32_t stamp)
 {
     uint32_t changes;
     if (!begin_change(top, &changes))
         return;
     if (top->count == RTD_TOP_COUNT)
         drop_entry(top, least_entry(top));
-    write_entry(&top->entries[top->count++], size_bytes, (uint64_t)where << 32 | stamp);
+    write_entry(&top->entries[top->count++], sized, (uint64_t)where << 32 | stamp);
     top->least = top->count == RTD_TOP_COUNT ? size_at(top, least_entry(top)) : 0;
     atomic_store_explicit(&top->changes, changes + 2, memory_order_release);
 }
@@ -352,7 +354,7 @@ unsigned rtd_top_read(const struct rtd_top *top, uint64_t out[RTD_TOP_COUNT][2])
         unsigned count = 0;
         for (unsigned i = 0; i < RTD_TOP_COUNT; i++) {
             /* Acquire keeps the second look at changes behind these. */
-            out[count][0] = atomic_load_explicit(&top->entries[i].size, memory_order_acquire);
+            out[count][0] = atomic_load_explicit(&top->entries[i].sized, memory_order_acquire);
             out[count][1] =
                 atomic_load_explicit(&top->entries[i].where_stamp, memory_order_acquire);
             count += out[count][0] != 0;

@@ -21,6 +21,7 @@
 #define RTD_MANAGER_SLABS_H
 
 #include "manager/manager_names.h"
+#include "manager/manager_sized.h"
 
 enum {
     RTD_SLAB_MAX = 256,
@@ -52,7 +53,7 @@ RTD_STATIC_ASSERT(sizeof(struct rtd_cell) == 192, "three lines");
 
 /* One of the largest records by size of a thread; 0 bytes: none. */
 struct rtd_top_entry {
-    _Atomic uint64_t size;
+    _Atomic uint64_t sized;       /* rtd_sized_of() */
     _Atomic uint64_t where_stamp; /* rtd_top_where() << 32 | stamp */
 };
 
@@ -185,8 +186,9 @@ static inline void rtd_cell_note(struct rtd_cell *cell, uint64_t size_bytes, uin
 uint64_t rtd_slabs_take(struct rtd_slabs *slabs, struct rtd_cell *own, uint32_t tag,
                         uint64_t want_bytes);
 
-/* Lists a record by size if it is among the thread's largest; not for the shared slab. */
-void rtd_top_insert(struct rtd_top *top, uint64_t size_bytes, uint32_t where, uint32_t stamp);
+/* Lists a record by size, of rtd_sized_of(), if it is among the thread's largest; not for slab 0.
+ */
+void rtd_top_insert(struct rtd_top *top, uint64_t sized, uint32_t where, uint32_t stamp);
 
 /* Takes the newest entry of that tag and size off the list, at whatever site. */
 void rtd_top_remove(struct rtd_top *top, uint64_t size_bytes, uint32_t tag);
@@ -198,14 +200,14 @@ static inline uint32_t rtd_top_where(uint32_t tag, uint32_t place)
     return place << 9 | tag;
 }
 
-static inline void rtd_top_add(struct rtd_top *top, uint64_t size_bytes, uint32_t where,
-                               uint32_t stamp)
+static inline void rtd_top_add(struct rtd_top *top, uint64_t sized, uint32_t where, uint32_t stamp)
 {
+    const uint64_t size_bytes = rtd_sized_bytes(sized);
     if (size_bytes > top->least || (top->count < RTD_TOP_COUNT && size_bytes != 0))
-        rtd_top_insert(top, size_bytes, where, stamp);
+        rtd_top_insert(top, sized, where, stamp);
 }
 
-/* A copy of the entries, as pairs of size and where_stamp; returns how many. Any thread. */
+/* A copy of the entries, as pairs of sized and where_stamp; returns how many. Any thread. */
 unsigned rtd_top_read(const struct rtd_top *top, uint64_t out[RTD_TOP_COUNT][2]);
 
 #endif

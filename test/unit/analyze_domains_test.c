@@ -413,12 +413,17 @@ static void the_largest_blocks_are_twenty_by_size_then_age_then_address(void **s
     domain_birth(gpu, site, 500, 9, 0x30);
     domain_birth(gpu, site, 500, 8, 0x50);
     domain_birth(gpu, site, 500, 8, 0x40);
+    gpu->image->samples[gpu->image->sample_count - 1].alignment_log = 64;
+    gpu->image->samples[gpu->image->sample_count - 2].alignment_log = 1;
     struct rtd_report *report = scene_report(&scene);
     const struct rtd_report_leaks *leaks = &report->target->domains[GPU].seen->leaks;
     assert_int_equal(leaks->largest_count, RTD_LARGEST_MAX);
     assert_int_equal(leaks->largest[0].address, 0x40);
     assert_int_equal(leaks->largest[1].address, 0x50);
     assert_int_equal(leaks->largest[2].address, 0x30);
+    assert_int_equal(leaks->largest[0].alignment, UINT64_C(1) << 63);
+    assert_int_equal(leaks->largest[1].alignment, 1);
+    assert_int_equal(leaks->largest[2].alignment, 0);
     for (uint32_t i = 3; i < RTD_LARGEST_MAX; i++)
         assert_int_equal(leaks->largest[i].size_bytes, 139 - (i - 3));
     assert_string_equal(leaks->largest[0].component, "textures");

@@ -41,6 +41,7 @@ static void scene_init(struct scene *scene, bool heap, bool domains)
     const uint32_t page =
         domain_site(records, domain_tag(records, "extraction", "parse_html"), 0x100);
     domain_birth(records, page, 1000, 1, 0x7000);
+    records->image->samples[0].alignment_log = 13;
     domain_birth(records, page, 24, 2, 0);
     domain_birth(records, domain_site(records, domain_tag(records, "render", "draw"), 0), 100, 3,
                  0x8000);
@@ -153,6 +154,8 @@ static void the_report_lists_each_domain_with_all_that_is_known(void **state)
     assert_at(json, "domains.0.sites.0.component", "\"extraction\"");
     assert_at(json, "domains.0.leaks.potential_leak_count", "0");
     assert_at(json, "domains.0.leaks.largest_allocations.0.address", "\"0x7000\"");
+    assert_at(json, "domains.0.leaks.largest_allocations.0.alignment", "4096");
+    assert_at(json, "domains.0.leaks.largest_allocations.1.alignment", "null");
     assert_at(json, "domains.0.leaks.largest_allocations.0.timestamp",
               "\"2023-11-14T22:13:20.001Z\"");
     assert_at(json, "domains.0.allocations.top_allocators.0", "[\"extraction\",1024]");
@@ -203,6 +206,8 @@ static void the_seeds_objects_begin_with_the_heap_and_name_domains(void **state)
     json = json_of(scene.report, render_leaks);
     assert_at(json, "potential_leak_count", "0");
     assert_at(json, "largest_allocations.0.domain", "\"heap\"");
+    assert_at(json, "largest_allocations.0.alignment", "null");
+    assert_at(json, "largest_allocations.1.alignment", "4096");
     assert_at(json, "largest_allocations.1.domain", "\"records\"");
     assert_at(json, "largest_allocations.1.operation", "\"parse_html\"");
     json_decref(json);

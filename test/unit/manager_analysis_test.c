@@ -58,6 +58,7 @@ static void scene_init(struct scene *scene)
     struct rtd_domain_record *gpu = &scene->domains[GPU];
     const uint32_t texture = domain_site(gpu, domain_tag(gpu, "textures", "load"), 0);
     domain_birth(gpu, texture, 3 << 20, 1000, 0x9000);
+    gpu->image->samples[gpu->image->sample_count - 1].alignment_log = 9;
     domain_birth(gpu, texture, 2 << 20, 500, 0);
     scene->made.record->domain_count = DOMAINS;
     scene->made.record->domains = scene->domains;
@@ -122,12 +123,14 @@ static void the_largest_allocations_are_twenty_of_all_domains_with_their_stacks(
     assert_string_equal(block->component, "textures");
     assert_int_equal(block->size_bytes, 3 << 20);
     assert_ptr_equal(block->address, (void *)0x9000);
+    assert_int_equal(block->alignment, 256);
     assert_int_equal(block->stack_count, 0);
     for (uint32_t i = 1; i < 20; i++) {
         block = out->largest_allocations[i];
         assert_string_equal(block->domain, "records");
         assert_string_equal(block->operation, "parse_html");
         assert_int_equal(block->timestamp_ns, DOMAIN_CREATED + (i - 1) * UINT64_C(1000000000));
+        assert_int_equal(block->alignment, 0);
         assert_int_equal(block->stack_count, 1);
         assert_string_equal(block->stack_trace[0], "parse_page");
     }

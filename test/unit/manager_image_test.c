@@ -322,6 +322,62 @@ static void an_image_lists_the_largest_blocks_first_with_and_without_address(voi
     tear_down(&stage);
 }
 
+static void an_alignment_stays_with_its_block_with_and_without_address(void **state)
+{
+    (void)state;
+    struct stage stage;
+    static const char *const names[] = {"load", "main"};
+    struct riptide_allocation allocation = {
+        .size = sizeof allocation, .component = "c", .operation = "op", .stack_trace = names};
+    set_up(&stage, 10 * MIB);
+    /* Every power of two, by address and by size in turn; no two of a size. */
+    for (unsigned power = 0; power < 64; power++) {
+        allocation.alignment = UINT64_C(1) << power;
+        allocation.size_bytes = 1000 + power;
+        allocation.address = power % 4 < 2 ? (void *)(uintptr_t)(16 + power * 16) : NULL;
+        allocation.stack_count = power % 2 ? 2 : 0;
+        assert_int_equal(riptide_record_allocation(&stage.manager, &allocation), 0);
+    }
+    allocation.alignment = 0;
+    allocation.size_bytes = RTD_RECORDS_SIZE_LIMIT;
+    assert_int_equal(riptide_record_allocation(&stage.manager, &allocation), 0);
+    /* The 20 last ones by size alone are listed, this one being among them. */
+    const struct rtd_image *image = image_of(&stage);
+    assert_int_equal(image->sample_count, 32 + 20);
+    assert_int_equal(image->samples[0].size, RTD_RECORDS_SIZE_LIMIT);
+    assert_int_equal(image->samples[0].alignment_log, 0);
+    for (uint32_t i = 1; i < image->sample_count; i++)
+        assert_int_equal(image->samples[i].alignment_log, image->samples[i].size - 1000 + 1);
+    assert_int_equal(totals_of(&stage).live_bytes,
+                     RTD_RECORDS_SIZE_LIMIT + 64 * 1000 + 64 * 63 / 2);
+    for (unsigned power = 0; power < 64; power++) {
+        if (power % 4 < 2)
+            riptide_release_block(&stage.manager, (void *)(uintptr_t)(16 + power * 16));
+        else
+            riptide_record_deallocation(&stage.manager, "c", 1000 + power);
+    }
+    assert_int_equal(totals_of(&stage).live_bytes, RTD_RECORDS_SIZE_LIMIT);
+    assert_int_equal(image_of(&stage)->sample_count, 1);
+    tear_down(&stage);
+}
+
+static void an_alignment_that_is_no_power_of_two_is_refused(void **state)
+{
+    (void)state;
+    struct stage stage;
+    static const uint64_t odd[] = {3, 6, 24, (UINT64_C(1) << 63) + 1, UINT64_MAX};
+    set_up(&stage, 10 * MIB);
+    struct riptide_allocation allocation = {
+        .size = sizeof allocation, .size_bytes = 10, .component = "c"};
+    for (unsigned i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        allocation.alignment = odd[i];
+        allocation.address = i % 2 ? (void *)0x1000 : NULL;
+        assert_int_equal(riptide_record_allocation(&stage.manager, &allocation), -EINVAL);
+    }
+    assert_int_equal(totals_of(&stage).allocations, 0);
+    tear_down(&stage);
+}
+
 static void what_a_component_gave_back_is_listed_no_longer(void **state)
 {
     (void)state;
@@ -690,6 +746,8 @@ int main(void)
         cmocka_unit_test(stacks_without_room_are_counted_and_their_bytes_stay_with_the_tag),
         cmocka_unit_test(what_is_live_of_records_by_size_is_shared_out_by_what_they_recorded),
         cmocka_unit_test(an_image_lists_the_largest_blocks_first_with_and_without_address),
+        cmocka_unit_test(an_alignment_stays_with_its_block_with_and_without_address),
+        cmocka_unit_test(an_alignment_that_is_no_power_of_two_is_refused),
         cmocka_unit_test(what_a_component_gave_back_is_listed_no_longer),
         cmocka_unit_test(more_blocks_than_fit_are_listed_in_part_with_the_largest),
         cmocka_unit_test(times_are_taken_as_they_are_given),

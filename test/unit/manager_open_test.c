@@ -106,7 +106,7 @@ static void options_are_initialised_to_the_documented_defaults(void **state)
     riptide_thresholds_init(&t);
     assert_int_equal(o.size, sizeof(o));
     assert_int_equal(o.tracker + o.leak_detector + o.allocation_analyzer, 3);
-    assert_int_equal(o.endpoints + o.alerts + o.cleanup, 3);
+    assert_int_equal(o.endpoints + o.exporters + o.alerts + o.cleanup, 4);
     assert_int_equal(o.heap, RIPTIDE_HEAP_AUTO);
     assert_int_equal(o.port, 8080);
     assert_int_equal(o.port_tries, 16);
@@ -152,6 +152,7 @@ static void an_option_that_makes_no_sense_is_refused(void **state)
     REFUSED(leak_detector, UINT32_MAX);
     REFUSED(allocation_analyzer, 2);
     REFUSED(endpoints, 2);
+    REFUSED(exporters, 2);
     REFUSED(alerts, 2);
     REFUSED(cleanup, 2);
     REFUSED(heap, 4);

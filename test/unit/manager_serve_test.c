@@ -21,10 +21,18 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASKERS = 4, QUESTIONS = 10, RECORDERS = 2, RECORDS = 20000, LONG_PATH = 10 * 1024 * 1024 };
+enum {
+    ORDERED = 200,
+    ASKERS = 4,
+    QUESTIONS = 10,
+    RECORDERS = 2,
+    RECORDS = 20000,
+    LONG_PATH = 10 * 1024 * 1024
+};
 
 static struct riptide_manager *open_quiet(void (*change)(struct riptide_options *options))
 {
@@ -148,6 +156,139 @@ static void a_component_that_is_off_has_no_endpoint_and_no_clean_up(void **state
     assert_int_equal(riptide_cleanup_leaks(manager, 1), RIPTIDE_E_DISABLED);
     assert_int_equal(riptide_cleanup_allocations(manager, 1), RIPTIDE_E_DISABLED);
     riptide_manager_close(manager);
+}
+
+static void turn_exporters_off(struct riptide_options *options)
+{
+    options->exporters = 0;
+}
+
+static void without_exporters_prometheus_finds_nothing_and_the_rest_is_there(void **state)
+{
+    struct riptide_manager *const manager = open_quiet(turn_exporters_off);
+
+    (void)state;
+    expect(manager, "/metrics", 404, "not found");
+    expect(manager, "/metrics?name=x", 404, "not found");
+    expect(manager, "/metrics/memory", 200, "\"rss_mb\":");
+    expect(manager, "/metrics/leaks", 200, "\"potential_leak_count\":");
+    expect(manager, "/metrics/allocations", 200, "\"top_allocators\":");
+    expect(manager, "/api/v1/report", 200, "\"schema\":\"riptide.report/1\"");
+    riptide_manager_close(manager);
+}
+
+static void the_largest_allocations_have_the_alignment_that_was_recorded(void **state)
+{
+    struct riptide_manager *const manager = open_quiet(NULL);
+    struct riptide_allocation allocation = {
+        .size = sizeof(allocation), .size_bytes = 3000, .alignment = 4096, .component = "pool"};
+    const struct riptide_leak_analysis *out = NULL;
+
+    (void)state;
+    allocation.address = (void *)0x10000;
+    assert_int_equal(riptide_record_allocation(manager, &allocation), 0);
+    allocation.size_bytes = 2000;
+    allocation.alignment = 64;
+    allocation.address = NULL;
+    assert_int_equal(riptide_record_allocation(manager, &allocation), 0);
+    assert_int_equal(riptide_record_bytes(manager, riptide_intern(manager, "pool", ""), 1000), 0);
+    assert_int_equal(riptide_analyze_leaks(manager, &out), 0);
+    assert_int_equal(out->largest_count, 3);
+    assert_int_equal(out->largest_allocations[0]->alignment, 4096);
+    assert_int_equal(out->largest_allocations[1]->alignment, 64);
+    assert_int_equal(out->largest_allocations[2]->alignment, 0);
+    riptide_leaks_free(out);
+    expect(manager, "/metrics/leaks", 200, "\"address\":\"0x10000\",\"alignment\":4096,");
+    expect(manager, "/metrics/leaks", 200, "\"address\":null,\"alignment\":64,");
+    expect(manager, "/metrics/leaks", 200, "\"address\":null,\"alignment\":null,");
+    riptide_manager_close(manager);
+}
+
+/* ---- order ---- */
+
+static void check_rarely(struct riptide_options *options)
+{
+    options->interval_ms = 3600000;
+}
+
+/* The number-th record of a set in which everything differs from the one before. */
+static void record_one(struct riptide_manager *manager, int gpu, unsigned number)
+{
+    char component[16], operation[16], inner[16], outer[16];
+    const char *const stack[] = {inner, outer, "main"};
+    snprintf(component, sizeof(component), "c%u", number * 7 % 5);
+    snprintf(operation, sizeof(operation), "o%u", number * 5 % 3);
+    snprintf(inner, sizeof(inner), "inner%u", number * 11 % 13);
+    snprintf(outer, sizeof(outer), "outer%u", number * 3 % 4);
+    const struct riptide_allocation allocation = {
+        .size = sizeof(allocation),
+        .timestamp_ns = 1, /* all at the opening: what is left of times is one for all */
+        .size_bytes = 1000 + number % 40,
+        .alignment = UINT64_C(1) << number % 7,
+        .address = number % 3 ? (void *)(uintptr_t)(4096 + number * 64) : NULL,
+        .tag = number % 4 ? 0 : riptide_domain_intern(manager, gpu, component, operation),
+        .component = component,
+        .operation = operation,
+        .stack_trace = stack,
+        .stack_count = number % 5 ? 3 : 0,
+    };
+    assert_int_equal(riptide_record_allocation(manager, &allocation), 0);
+}
+
+/* Leaves out the values of a key, each a number or a flat object. */
+static void leave_out(char *text, const char *key)
+{
+    for (char *at = text; (at = strstr(at, key)) != NULL;) {
+        at += strlen(key);
+        const char *const rest = at + strcspn(at, *at == '{' ? "}" : ",}");
+        memmove(at, rest, strlen(rest) + 1);
+    }
+}
+
+/* Overwrites times of day, and leaves out the peak's: what was held when somebody looked. */
+static void hide_times(char *text)
+{
+    /* "2026-11-23T10:36:44.123Z" */
+    for (char *at = text; (at = strstr(at, "Z\"")) != NULL; at++) {
+        if (at - text > 23 && at[-24] == '"' && at[-19] == '-')
+            memset(at - 23, '0', 23);
+    }
+    leave_out(text, "\"peak_seconds\":");
+    leave_out(text, "\"peak\":");
+}
+
+/* The report's domains after those records in that order, but for its times. */
+static char *domains_after(bool backwards)
+{
+    struct riptide_manager *const manager = open_quiet(check_rarely);
+    const int gpu = riptide_domain_open(manager, "gpu");
+
+    for (unsigned i = 0; i < ORDERED; i++)
+        record_one(manager, gpu, backwards ? ORDERED - 1 - i : i);
+    const struct riptide_answer *const answer = ask(manager, "/api/v1/report", 200);
+    const char *const domains = strstr(answer->body, "\"domains\":[{\"name\":\"records\",\"used");
+    assert_non_null(domains);
+    const char *const end = strstr(domains, ",\"losses\":");
+    assert_non_null(end);
+    char *const text = strndup(domains, (size_t)(end - domains));
+    assert_non_null(text);
+    hide_times(text);
+    riptide_answer_free(answer);
+    riptide_manager_close(manager);
+    return text;
+}
+
+static void the_same_records_in_another_order_make_the_same_report(void **state)
+{
+    char *const forwards = domains_after(false), *const backwards = domains_after(true);
+
+    (void)state;
+    assert_non_null(strstr(forwards, "\"function\":\"inner12\""));
+    assert_non_null(strstr(forwards, "\"offset\":null"));
+    assert_non_null(strstr(forwards, "\"alignment\":64"));
+    assert_string_equal(forwards, backwards);
+    free(forwards);
+    free(backwards);
 }
 
 static void a_clean_up_asks_for_a_time_and_keeps_what_is_live(void **state)
@@ -277,6 +418,9 @@ int main(void)
         cmocka_unit_test(what_stands_behind_a_path_is_left_out),
         cmocka_unit_test(without_a_path_or_a_place_for_the_answer_it_is_refused),
         cmocka_unit_test(a_component_that_is_off_has_no_endpoint_and_no_clean_up),
+        cmocka_unit_test(without_exporters_prometheus_finds_nothing_and_the_rest_is_there),
+        cmocka_unit_test(the_largest_allocations_have_the_alignment_that_was_recorded),
+        cmocka_unit_test(the_same_records_in_another_order_make_the_same_report),
         cmocka_unit_test(a_clean_up_asks_for_a_time_and_keeps_what_is_live),
         cmocka_unit_test(a_report_holds_what_was_recorded_just_before),
         cmocka_unit_test(domains_that_are_opened_later_are_reported),
