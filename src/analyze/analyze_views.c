@@ -73,7 +73,7 @@ void rtd_report_summarize(const struct rtd_report_process *process, struct rtd_r
     const bool heap = rtd_report_sees_heap(process);
     double weight = 0.0, weighted = 0.0, fastest = 0.0;
     *out = (struct rtd_report_summary){.view_count = rtd_report_views(process, views)};
-    for (uint32_t i = 0; i < out->view_count; i++) {
+    for (uint32_t i = 0; i < out->view_count && views[i].seen; i++) {
         const struct rtd_report_process *seen = views[i].seen;
         const double allocations = (double)seen->totals.allocations.value;
         add_leaks(out, &views[i], &fastest);
