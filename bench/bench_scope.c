@@ -69,7 +69,7 @@ int main(int argc, char **argv)
     (void)time_with();
     for (int i = 0; i < rounds; i++) {
         const double without = time_without();
-        costs[i] = (time_with() - without) / SCOPES;
+        costs[i] = (time_with() - without) / (double)SCOPES;
     }
     qsort(costs, (size_t)rounds, sizeof costs[0], compare);
 #ifdef BENCH_LIBRARY
