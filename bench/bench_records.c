@@ -142,7 +142,7 @@ static void take_times(struct runner *runner)
         const double start = now_ns();
         for (uint32_t i = 0; i < BATCH; i++)
             runner->call(runner, i);
-        runner->batches[batch] = (now_ns() - start) / BATCH;
+        runner->batches[batch] = (now_ns() - start) / (double)BATCH;
         for (uint32_t i = 0; i < BATCH && runner->undo; i++)
             runner->undo(runner, i);
     }
