@@ -140,10 +140,10 @@ static void count_large(const struct rtd_thread_state *state, uint32_t site, uin
 void rtd_count_age(const struct rtd_thread_state *state, uint32_t site, uint32_t age_units,
                    bool is_shared)
 {
-    const unsigned bucket = 32u - (unsigned)__builtin_clz(age_units);
-    const unsigned last = RTD_LIFETIME_BUCKETS - 1;
-    _Atomic uint32_t *const deaths =
-        &lifetime_of(state, site)->deaths[(bucket < last ? bucket : last) - 1];
+    /* Bucket 0 is counted by nobody: see agent_count.h. deaths[] begins with bucket 1. */
+    const unsigned place = 31u - (unsigned)__builtin_clz(age_units | 1);
+    const unsigned last = RTD_LIFETIME_BUCKETS - 2;
+    _Atomic uint32_t *const deaths = &lifetime_of(state, site)->deaths[place < last ? place : last];
     if (is_shared)
         atomic_fetch_add_explicit(deaths, 1, RELAXED);
     else
