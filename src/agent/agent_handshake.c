@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * agent_handshake.c - see agent_handshake.h. The only place where the agent makes system calls
- * besides agent_start.c and agent_lock.c.
+ * besides agent_start.c, agent_lock.c and the one in agent_shadow.c with which exact mode begins.
  *
  * Runs in:    agent, in the constructor, the child handler of fork(), riptide_heap_adopt()
  * Threads:    one caller at a time
