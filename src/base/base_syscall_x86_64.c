@@ -11,8 +11,6 @@
 
 #include "base/base_macros.h"
 
-#include <sys/syscall.h>
-
 RTD_NO_SANITIZER long rtd_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
     long result;
@@ -23,28 +21,5 @@ RTD_NO_SANITIZER long rtd_syscall(long number, long a, long b, long c, long d, l
                      : "=a"(result)
                      : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                      : "rcx", "r11", "memory");
-    return result;
-}
-
-RTD_NO_SANITIZER long rtd_syscall_clone(char *stack_end, long flags, void (*run)(void *context),
-                                        void *context)
-{
-    long result = SYS_clone;
-    register void *const argument __asm__("r12") = context;
-    register const long child_tid __asm__("r10") = 0;
-    register const long tls __asm__("r8") = 0;
-
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t"
-                     "mov %%r12, %%rdi\n\t"
-                     "call *%%rbx\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "+a"(result)
-                     : "D"(flags), "S"(stack_end), "d"(0L), "r"(child_tid), "r"(tls), "b"(run),
-                       "r"(argument)
-                     : "rcx", "r11", "memory", "cc");
     return result;
 }
