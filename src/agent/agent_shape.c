@@ -148,15 +148,22 @@ static bool find_bounds(struct rtd_thread_state *state, uintptr_t sp,
     return own.high % 8 == 0;
 }
 
-/* The height of sp on the thread's own stack, 0 when it is not there. */
-static uint64_t own_height(const struct rtd_thread_state *state, uintptr_t sp)
+/*
+ * The height of sp on the thread's own stack, 0 when it is not there. Also remembers the stack: a
+ * thread whose stacks are all known from others never walks, and were it not remembered here, the
+ * hot path would never be taken.
+ */
+static uint64_t own_height(struct rtd_thread_state *state, uintptr_t sp)
 {
     const uint64_t height = state->stack_high - sp;
     struct rtd_unwind_bounds own;
 
     if (RTD_LIKELY(height >> RTD_SHAPE_STEP_SHIFT < state->stack_span))
         return height;
-    return rtd_unwind_stack_own(sp, &own) && own.high % 8 == 0 ? own.high - sp : 0;
+    if (!rtd_unwind_stack_own(sp, &own) || own.high % 8 != 0)
+        return 0;
+    remember_stack(state, &own);
+    return own.high - sp;
 }
 
 /* ---- the trie ---- */
@@ -250,7 +257,7 @@ static uint64_t leaf_word(uint32_t site, uint32_t tag)
 /* ---- entries ---- */
 
 /* Looks at all ways, and along links. The record of the caller's stack, or NULL; *id: verified. */
-static struct rtd_shape_record *find(const struct rtd_thread_state *state,
+static struct rtd_shape_record *find(struct rtd_thread_state *state,
                                      const struct rtd_unwind_frame *frame, uint64_t *id)
 {
     const uint64_t height = own_height(state, frame->sp);

@@ -50,6 +50,7 @@ enum {
     FUZZ_LOOKUPS = 1000000,
     FUZZ_TREE = 50000,
     THREADS = 8,
+    LOOKUPS = 100,
     STACK_BYTES = 256 * 1024
 };
 
@@ -552,6 +553,40 @@ static void a_flush_in_the_midst_of_lookups_does_no_harm(void **state)
     run_threads(20000, true);
 }
 
+/* Looks one and the same stack up in block *argument, which becomes how often the hot path found
+ * it. */
+static void *look_often(void *argument)
+{
+    uint32_t *const figure = argument;
+    uint32_t found = 0;
+
+    support_shape_thread(*figure);
+    for (int i = 0; i < LOOKUPS; i++) {
+        struct rtd_unwind_frame frame;
+        uint32_t site;
+        SUPPORT_CAPTURE(frame);
+        found += rtd_shape_find_site(&rtd_thread_state, &frame, &site);
+        (void)rtd_shape_site(support_shape_ledger, &rtd_thread_state, &frame);
+    }
+    *figure = found;
+    return NULL;
+}
+
+static void a_thread_that_never_walked_takes_the_hot_path_too(void **state)
+{
+    (void)state;
+
+    for (uint32_t block = 1; block <= 2; block++) {
+        pthread_t thread;
+        uint32_t found = block;
+        assert_int_equal(pthread_create(&thread, NULL, look_often, &found), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_true(found > LOOKUPS / 2);
+    }
+    assert_int_equal(support_shape_misses(1), 1);
+    assert_int_equal(support_shape_misses(2), 0);
+}
+
 static void a_new_ledger_voids_all_records(void **state)
 {
     struct rtd_unwind_frame frame;
@@ -589,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup(a_jump_leaves_the_stacks_right, set_up),
         cmocka_unit_test_setup(threads_that_share_records_have_the_stacks_of_a_walk, set_up),
         cmocka_unit_test_setup(a_flush_in_the_midst_of_lookups_does_no_harm, set_up),
+        cmocka_unit_test_setup(a_thread_that_never_walked_takes_the_hot_path_too, set_up),
         cmocka_unit_test_setup(a_new_ledger_voids_all_records, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
