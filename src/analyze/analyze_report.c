@@ -169,6 +169,7 @@ static int build_process(const struct report_work *work, const struct rtd_proces
     if (record->image)
         result = analyze_image(work, record, NULL, true, out);
     out->memory.heap_bytes = heap_bytes(out);
+    rtd_forecast_make(record, work->input->time_scale, &out->forecast);
     out->allocations.fragmentation = rtd_draft_fragmentation(out);
     return result < 0 ? result : build_domains(work, record, out);
 }

@@ -12,6 +12,7 @@
 #define RTD_ANALYZE_REPORT_H
 
 #include "analyze/analyze_estimate.h"
+#include "analyze/analyze_forecast.h"
 #include "analyze/analyze_input.h"
 
 /*
@@ -195,6 +196,7 @@ struct rtd_report_process {
     const struct rtd_report_domain *domains; /* in the order of the record */
     /* heap_bytes: the live bytes of a heap that is seen, else what the allocator says, if asked. */
     struct rtd_memory_snapshot memory;
+    struct rtd_forecast forecast; /* when that reaches its limit */
     struct rtd_report_leaks leaks;
     struct rtd_report_allocations allocations;
     uint64_t losses[RTD_LOSS_COUNT];

@@ -15,6 +15,7 @@
  * order of bytes, as riptide_analyze_allocations() has it.
  */
 #include "analyze/analyze_views.h"
+#include "export/export_forecast.h"
 #include "export/export_human.h"
 #include "export/export_parts.h"
 #include "export/export_report.h"
@@ -235,6 +236,7 @@ void rtd_export_put_memory(struct rtd_json *json, const char *key,
     put_size(json, "peak_virtual_bytes", memory->peak_virtual_bytes);
     rtd_export_put_known(json, "swap_bytes", memory->valid, memory->swap_bytes);
     put_limit(json, memory);
+    rtd_export_put_forecast(json, process);
     rtd_export_put_known(json, "threads", memory->threads != 0, memory->threads);
     put_faults(json, memory);
     rtd_json_string(json, "allocator", process->meta.allocator[0] ? process->meta.allocator : NULL);

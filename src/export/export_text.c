@@ -12,6 +12,7 @@
  */
 #include "export/export_text.h"
 
+#include "export/export_forecast.h"
 #include "export/export_human.h"
 
 #include <inttypes.h>
@@ -404,6 +405,7 @@ static void put_memory(const struct rtd_text *text, const struct rtd_report_proc
         rtd_buffer_printf(text->out, "  %-10s %7.1f %%  of the %s\n", "pressure",
                           memory->pressure * 100,
                           memory->limit_is_cgroup ? "control group's limit" : "physical memory");
+    rtd_export_text_forecast(text->out, target);
     rtd_buffer_printf(text->out, "  %-10s %9u\n", "threads", (unsigned)memory->threads);
 }
 
