@@ -17,6 +17,7 @@
 #include "agent/agent_mark.h"
 #include "agent/agent_raise.h"
 #include "agent/agent_real.h"
+#include "agent/agent_release.h"
 #include "agent/agent_shadow.h"
 #include "agent/agent_shape.h"
 #include "agent/agent_state.h"
@@ -151,12 +152,14 @@ static __attribute__((noinline)) void *record_birth(void *block, size_t size, ui
     }
     const struct rtd_shadow_block value = {size, site, units_now()};
     rtd_shadow_set(word, p, &value);
+    rtd_release_if_asked(rtd_agent.ledger);
     return block;
 }
 
 static RARE void *hand_in(void *block)
 {
     rtd_count_hand_in(rtd_thread_state.own);
+    rtd_release_if_asked(rtd_agent.ledger);
     return block;
 }
 
@@ -251,6 +254,7 @@ static __attribute__((noinline)) void any_death(uintptr_t p)
         record_death(state, p, &block);
     else
         count_unknown_free(state, p);
+    rtd_release_if_asked(rtd_agent.ledger);
 }
 
 enum death { DEATH_OTHER, DEATH_COUNTED, DEATH_TO_HAND_IN };

@@ -16,7 +16,8 @@
  * The kernel holds the whole address space against RLIMIT_MEMLOCK, the ledger's included. Where it
  * refuses for that, and the program's own mappings fit, they are locked one by one all the same.
  *
- * These, a fork's and an adoption's are the only system calls that the agent makes after its start.
+ * These, a fork's, an adoption's and an operator's (agent_release.c) are the only system calls that
+ * the agent makes after its start.
  * Under a filter of system calls it makes none but mlockall() itself: the filter may kill who calls
  * another.
  */

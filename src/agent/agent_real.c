@@ -470,6 +470,12 @@ bool rtd_real_is_glibc(void)
     return answer == 2;
 }
 
+void *rtd_real_beside_malloc(const char *name)
+{
+    const struct link_map *const map = malloc_map();
+    return map != NULL ? find_in(map, name) : NULL;
+}
+
 uint32_t rtd_mark_mask = RTD_MARK_MASK_OTHERS;
 
 void rtd_real_resolve(void)

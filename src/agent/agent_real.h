@@ -76,4 +76,7 @@ bool rtd_real_operators_bypass(void);
 /* True when the real malloc is glibc's own. Constant after rtd_real_resolve(). */
 bool rtd_real_is_glibc(void);
 
+/* The definition of name in the object that defines the real malloc, or NULL. */
+void *rtd_real_beside_malloc(const char *name);
+
 #endif

@@ -15,6 +15,7 @@
 
 #include "agent/agent_filter.h"
 #include "agent/agent_modules.h"
+#include "agent/agent_release.h"
 #include "agent/agent_state.h"
 #include "base/base_math.h"
 #include "unwind/unwind_stack.h"
@@ -145,6 +146,7 @@ void rtd_record_leave(struct rtd_ledger *ledger, struct rtd_thread_state *state,
             bump(&block->allocated_bytes, state->drawn);
         bump(&block->slow_mallocs, 1);
     }
+    rtd_release_if_asked(ledger);
     atomic_signal_fence(memory_order_seq_cst);
     state->guard = 0;
     draw(ledger, state);

@@ -15,6 +15,7 @@
 #include "agent/agent_pool.h"
 #include "agent/agent_real.h"
 #include "agent/agent_record.h"
+#include "agent/agent_release.h"
 #include "agent/agent_slack.h"
 
 #include <errno.h>
@@ -235,6 +236,8 @@ bool rtd_sample_forget(void *p)
     }
     rtd_filter_remove(p);
     rtd_record_death(ledger, state, &value);
+    if (state->guard == 0)
+        rtd_release_if_asked(ledger);
     return rtd_pool_keep(p, value.size);
 }
 

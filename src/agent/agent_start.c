@@ -18,6 +18,7 @@
 #include "agent/agent_modules.h"
 #include "agent/agent_real.h"
 #include "agent/agent_record.h"
+#include "agent/agent_release.h"
 #include "agent/agent_sample.h"
 #include "agent/agent_state.h"
 #include "agent/agent_tags.h"
@@ -124,6 +125,7 @@ static void record(struct rtd_ledger *ledger)
     rtd_tags_publish(ledger);
     rtd_agent.epoch++;
     rtd_agent.is_exact = ledger->header.mode == RTD_MODE_EXACT;
+    rtd_release_begin();
     if (rtd_agent.is_exact) {
         rtd_agent.left_unrecorded = RTD_LEFT_MUTED;
         rtd_exact_begin(ledger);

@@ -15,12 +15,14 @@
 extern const struct rtd_cli_option rtd_cli_run_options[];
 extern const struct rtd_cli_option rtd_cli_report_options[];
 extern const struct rtd_cli_option rtd_cli_doctor_options[];
+extern const struct rtd_cli_option rtd_cli_gc_options[];
 extern const struct rtd_cli_option rtd_cli_completion_options[];
 
 /* Each takes argv[0] = its own name and returns the exit status of riptide. */
 int rtd_cli_run(const struct rtd_cli_command *command, int argc, char **argv);
 int rtd_cli_report(const struct rtd_cli_command *command, int argc, char **argv);
 int rtd_cli_doctor(const struct rtd_cli_command *command, int argc, char **argv);
+int rtd_cli_gc(const struct rtd_cli_command *command, int argc, char **argv);
 int rtd_cli_completion(const struct rtd_cli_command *command, int argc, char **argv);
 
 #endif

@@ -23,6 +23,10 @@ const struct rtd_cli_command rtd_cli_commands[] = {
      rtd_cli_run_options, true, RTD_CLI_PROGRAM, rtd_cli_run},
     {"report", "FILE|PID [OPTION...]", "show a recording, or a process under riptide run", NULL,
      rtd_cli_report_options, false, RTD_CLI_RECORDING, rtd_cli_report},
+    {"gc", "PID [OPTION...]", "make a running program's allocator give free memory back",
+     "The program does it itself, at its next safe point: it must run under riptide run.\n"
+     "Exit status 0: done; 1: not done, and the answer says why.",
+     rtd_cli_gc_options, false, RTD_CLI_NOTHING, rtd_cli_gc},
     {"doctor", "[PROG] [OPTION...]", "can this program be observed here, and if not, why",
      "Exit status 0: it can; 1: it cannot.", rtd_cli_doctor_options, false, RTD_CLI_PROGRAM,
      rtd_cli_doctor},

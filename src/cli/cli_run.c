@@ -22,6 +22,7 @@
 
 #include "cli/cli_commands.h"
 #include "cli/cli_output.h"
+#include "cli/cli_token.h"
 #include "collect/collect_inspect.h"
 #include "collect/collect_launch.h"
 #include "collect/collect_loop.h"
@@ -37,6 +38,7 @@ enum {
     OPTION_QUIET,
     OPTION_TIME_SCALE,
     OPTION_SEED,
+    OPTION_TOKEN_FILE,
 };
 
 enum { DEFAULT_PORT = 8080, PORT_TRIES = 100, ADDRESS_BYTES = 128 };
@@ -51,6 +53,8 @@ const struct rtd_cli_option rtd_cli_run_options[] = {
      "mean bytes between samples, K and M allowed; kept fixed (default: 512K, adapts)", NULL},
     {OPTION_LISTEN, 0, "listen", "ADDR:PORT",
      "serve HTTP there, or none (default: 127.0.0.1:8080 or the next free port)", "none"},
+    {OPTION_TOKEN_FILE, 0, "token-file", "FILE",
+     "its first line allows HTTP clients POST /actions/gc (default: nobody may)", NULL},
     {OPTION_OUTPUT, 'o', "output", "FILE", "the recording (default: PROG.PID.riptide)", NULL},
     {OPTION_REPORT, 0, "report", NULL, "print the report to stderr at the end", NULL},
     {OPTION_QUIET, 'q', "quiet", NULL, "print nothing of our own", NULL},
@@ -64,8 +68,9 @@ struct run_wish {
     uint64_t interval_bytes; /* 0: not given */
     uint64_t seed;
     bool seed_given;
-    const char *listen; /* NULL: not given */
-    const char *output; /* NULL: not given */
+    const char *listen;                    /* NULL: not given */
+    const char *output;                    /* NULL: not given */
+    char token[RTD_ACTION_TOKEN_MOST + 1]; /* "": not given */
     bool report, quiet;
     double time_scale;
     char **program; /* argv of the program */
@@ -98,6 +103,8 @@ static int take_option(const struct rtd_cli_command *command, int id, const char
     case OPTION_LISTEN:
         wish->listen = value;
         return 0;
+    case OPTION_TOKEN_FILE:
+        return rtd_cli_token_read(value, wish->token);
     case OPTION_OUTPUT:
         wish->output = value;
         return value[0] ? 0 : rtd_cli_usage(command, "-o needs a file name");
@@ -203,8 +210,10 @@ static int start_server(struct run_state *state)
 {
     const struct run_wish *const wish = &state->wish;
     char address[ADDRESS_BYTES] = "127.0.0.1";
-    struct rtd_server_options options = {
-        .address = address, .port = DEFAULT_PORT, .tries = PORT_TRIES};
+    struct rtd_server_options options = {.address = address,
+                                         .port = DEFAULT_PORT,
+                                         .tries = PORT_TRIES,
+                                         .action_token = wish->token[0] ? wish->token : NULL};
 
     if (wish->listen && strcmp(wish->listen, "none") == 0)
         return 0;

@@ -34,6 +34,8 @@ static void shut_out(struct rtd_door *door, struct rtd_caller *caller)
 {
     if (caller->state == RTD_CALLER_WAITING)
         door->waiting_count--;
+    if (caller->state == RTD_CALLER_ASKING)
+        door->asking_count--;
     close(caller->fd);
     free(caller->answer);
     memset(caller, 0, sizeof(*caller));
@@ -89,15 +91,23 @@ static void hear(struct rtd_door *door, struct rtd_family *family, struct rtd_ca
         message.query.version == RTD_LEDGER_VERSION && !caller->stranger &&
         caller->state == RTD_CALLER_CONNECTED) {
         caller->query = message.query;
-        caller->state = RTD_CALLER_WAITING;
         caller->since_ns = rtd_collect_now_ns();
-        door->waiting_count++;
+        if (message.query.format == RTD_QUERY_GC) {
+            caller->state = RTD_CALLER_ASKING;
+            door->asking_count++;
+        } else {
+            caller->state = RTD_CALLER_WAITING;
+            door->waiting_count++;
+        }
         return;
     }
-    if (caller->state != RTD_CALLER_IN_JOB)
+    if (caller->state != RTD_CALLER_IN_JOB && caller->state != RTD_CALLER_ACTING) {
         shut_out(door, caller);
-    else /* It hung up while a job works for it: no more events, or the loop never sleeps. */
-        (void)epoll_ctl(door->epoll_fd, EPOLL_CTL_DEL, caller->fd, NULL);
+        return;
+    }
+    /* It hung up while somebody works for it: no more events, or the loop never sleeps. */
+    caller->hung_up = true;
+    (void)epoll_ctl(door->epoll_fd, EPOLL_CTL_DEL, caller->fd, NULL);
 }
 
 static void send_more(struct rtd_door *door, struct rtd_caller *caller)
@@ -169,7 +179,7 @@ void rtd_door_expire(struct rtd_door *door, uint64_t now_ns)
         const uint64_t limit =
             (caller->state == RTD_CALLER_CONNECTED ? HELLO_SECONDS : ANSWER_SECONDS) * SECOND_NS;
         if (caller->state != RTD_CALLER_NONE && caller->state != RTD_CALLER_IN_JOB &&
-            now_ns - caller->since_ns > limit)
+            caller->state != RTD_CALLER_ACTING && now_ns - caller->since_ns > limit)
             shut_out(door, caller);
     }
 }
@@ -187,27 +197,47 @@ void rtd_door_collect(struct rtd_door *door, struct rtd_job *job)
     }
 }
 
+bool rtd_door_next_asking(struct rtd_door *door, unsigned *index)
+{
+    for (unsigned i = 0; i < RTD_DOOR_CALLERS && door->asking_count > 0; i++) {
+        if (door->callers[i].state != RTD_CALLER_ASKING)
+            continue;
+        door->callers[i].state = RTD_CALLER_ACTING;
+        door->asking_count--;
+        *index = i;
+        return true;
+    }
+    return false;
+}
+
+void rtd_door_answer(struct rtd_door *door, unsigned index, int status, char *text,
+                     size_t length_bytes)
+{
+    struct rtd_caller *const caller = &door->callers[index];
+    struct epoll_event event = {.events = EPOLLOUT,
+                                .data.u64 = ((uint64_t)RTD_TAG_CALLER << 32) | index};
+    const struct rtd_query_answer head = {
+        .magic = RTD_QUERY_MAGIC,
+        .status = status,
+        .bytes = status >= 0 ? length_bytes : 0,
+    };
+    caller->state = RTD_CALLER_SENDING;
+    caller->since_ns = rtd_collect_now_ns();
+    caller->answer = text;
+    caller->length_bytes = (size_t)head.bytes;
+    if (send(caller->fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ||
+        epoll_ctl(door->epoll_fd, EPOLL_CTL_MOD, caller->fd, &event) < 0)
+        shut_out(door, caller);
+    else
+        send_more(door, caller);
+}
+
 void rtd_door_deliver(struct rtd_door *door, struct rtd_job *job)
 {
     for (unsigned i = 0; i < job->query_count; i++) {
         struct rtd_job_query *const query = &job->queries[i];
-        struct rtd_caller *const caller = &door->callers[query->caller];
-        struct epoll_event event = {.events = EPOLLOUT,
-                                    .data.u64 = ((uint64_t)RTD_TAG_CALLER << 32) | query->caller};
-        const struct rtd_query_answer head = {
-            .magic = RTD_QUERY_MAGIC,
-            .status = query->status,
-            .bytes = query->status == 0 ? query->length_bytes : 0,
-        };
-        caller->state = RTD_CALLER_SENDING;
-        caller->since_ns = rtd_collect_now_ns();
-        caller->answer = query->answer;
-        caller->length_bytes = (size_t)head.bytes;
+        char *const answer = query->answer;
         query->answer = NULL;
-        if (send(caller->fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ||
-            epoll_ctl(door->epoll_fd, EPOLL_CTL_MOD, caller->fd, &event) < 0)
-            shut_out(door, caller);
-        else
-            send_more(door, caller);
+        rtd_door_answer(door, query->caller, query->status, answer, query->length_bytes);
     }
 }

@@ -9,6 +9,7 @@
  *
  * A caller: connected --hello--> answered, gone
  *                     --query--> waiting --job done--> sending --all sent--> gone
+ *                     --RTD_QUERY_GC--> asking --begun--> acting --answered--> sending
  */
 #ifndef RTD_COLLECT_DOOR_H
 #define RTD_COLLECT_DOOR_H
@@ -23,6 +24,8 @@ enum rtd_caller_state {
     RTD_CALLER_CONNECTED,
     RTD_CALLER_WAITING, /* asked for a report that no job has begun */
     RTD_CALLER_IN_JOB,
+    RTD_CALLER_ASKING, /* for an action that nobody has begun */
+    RTD_CALLER_ACTING,
     RTD_CALLER_SENDING,
 };
 
@@ -30,6 +33,7 @@ struct rtd_caller {
     enum rtd_caller_state state;
     int fd;
     pid_t pid;
+    bool hung_up;  /* while its action is under way */
     bool stranger; /* another user's: gets a ledger only as a descendant, and no report */
     uint64_t since_ns;
     struct rtd_query query;
@@ -42,7 +46,7 @@ struct rtd_door {
     int listener; /* owned; -1: none */
     char name[RTD_SOCKET_NAME_BYTES];
     struct rtd_caller callers[RTD_DOOR_CALLERS];
-    unsigned caller_count, waiting_count;
+    unsigned caller_count, waiting_count, asking_count;
 };
 
 /* Opens the socket and adds it to the epoll set. 0 or a negative errno; _close() either way. */
@@ -60,6 +64,13 @@ void rtd_door_expire(struct rtd_door *door, uint64_t now_ns);
 
 /* Moves waiting queries into a job, as many as fit. */
 void rtd_door_collect(struct rtd_door *door, struct rtd_job *job);
+
+/* The next caller that asks for an action, from then on acting; false when there is none. */
+bool rtd_door_next_asking(struct rtd_door *door, unsigned *index);
+
+/* Answers one that is acting; text is taken over, NULL with a negative status. */
+void rtd_door_answer(struct rtd_door *door, unsigned index, int status, char *text,
+                     size_t length_bytes);
 
 /* Takes the answers of a finished job over and sends them. */
 void rtd_door_deliver(struct rtd_door *door, struct rtd_job *job);

@@ -22,13 +22,15 @@
 
 #include "collect/collect_door.h"
 #include "collect/collect_family.h"
+#include "collect/collect_query.h"
 #include "collect/collect_recorder.h"
 #include "collect/collect_reporter.h"
+#include "collect/collect_request.h"
 #include "track/track_process.h"
 
 #define MS_NS        UINT64_C(1000000)
 #define TICK_NS      (100 * MS_NS)
-#define MAPS_NS      (10 * MS_NS)
+#define MAPS_NS      (10 * MS_NS) /* also how often requests are looked after */
 #define INTERRUPT_NS (700 * MS_NS)
 
 enum {
@@ -46,6 +48,7 @@ struct rtd_collect {
     struct rtd_family family;
     struct rtd_recorder recorder;
     struct rtd_reporter *reporter;
+    struct rtd_requests requests;
     struct rtd_server *server;
     bool server_wants;
     bool ended;
@@ -149,11 +152,24 @@ int rtd_collect_settle(struct rtd_collect *collect)
     return taken;
 }
 
+/* In a thread of the server: a caller at the door like any other, so that the loop never waits. */
+static int force_gc(void *context, uint32_t pid, char **text, size_t *length_bytes)
+{
+    const struct rtd_collect *const collect = context;
+    struct rtd_query query = {
+        .format = RTD_QUERY_GC, .by = 1, .pid = pid, .top = RTD_REQUEST_TIMEOUT_MS};
+
+    return rtd_collect_ask_at(collect->door.name, &query, text, length_bytes);
+}
+
 int rtd_collect_listen(struct rtd_collect *collect, const struct rtd_server_options *options)
 {
+    struct rtd_server_options wish = *options;
     int error = 0;
 
-    collect->server = rtd_server_new(options, &error);
+    wish.force_gc = force_gc;
+    wish.action_context = collect;
+    collect->server = rtd_server_new(&wish, &error);
     if (!collect->server)
         return error;
     return rtd_epoll_add(collect->epoll_fd, rtd_server_wants_report_fd(collect->server), EPOLLIN,
@@ -393,7 +409,7 @@ static int wait_ms(const struct rtd_collect *collect)
     if (now_ns >= collect->tick_ns)
         return 0;
     const uint64_t left_ns = collect->tick_ns - now_ns;
-    if (collect->family.maps_busy && left_ns > MAPS_NS)
+    if ((collect->family.maps_busy || collect->requests.count > 0) && left_ns > MAPS_NS)
         return (int)(MAPS_NS / MS_NS);
     return (int)(left_ns / MS_NS) + 1;
 }
@@ -416,6 +432,8 @@ struct rtd_collect_outcome rtd_collect_run(struct rtd_collect *collect)
         const bool asked = collect->server_wants || collect->door.waiting_count > 0;
         if (collect->family.maps_busy)
             rtd_family_maps(&collect->family, now_ns);
+        if (collect->requests.count > 0 || collect->door.asking_count > 0)
+            rtd_requests_tend(&collect->requests, &collect->door, &collect->family, now_ns);
         if (now_ns >= collect->tick_ns) {
             collect->tick_ns = now_ns + TICK_NS;
             pass_interrupt(collect, now_ns);
@@ -437,6 +455,7 @@ int rtd_collect_finish(struct rtd_collect *collect)
     struct rtd_report_input input;
     const struct rtd_process_record **records = NULL;
 
+    rtd_requests_end(&collect->requests, &collect->door);
     finish_job(collect);
     turn(collect, 0); /* who else is dead by now */
     finish_job(collect);
@@ -469,9 +488,10 @@ void rtd_collect_free(struct rtd_collect *collect)
 {
     if (!collect)
         return;
+    /* First: a thread of the server may wait for an answer from the door. */
+    rtd_door_close(&collect->door);
     rtd_server_free(collect->server);
     rtd_reporter_free(collect->reporter);
-    rtd_door_close(&collect->door);
     rtd_recorder_close(&collect->recorder);
     rtd_family_fini(&collect->family);
     if (collect->signal_fd >= 0)

@@ -128,17 +128,35 @@ static int receive_answer(int fd, char **answer, size_t *length_bytes)
     text[have] = '\0';
     *answer = text;
     *length_bytes = have;
-    return 0;
+    return head.status > 0 ? 1 : 0;
+}
+
+int rtd_collect_ask_at(const char *name, struct rtd_query *query, char **answer,
+                       size_t *length_bytes)
+{
+    const uint32_t action_ms = query->format == RTD_QUERY_GC ? query->top : 0;
+    const struct timeval patience = {.tv_sec = ANSWER_SECONDS + action_ms / 1000};
+    int result = 0;
+
+    query->magic = RTD_QUERY_MAGIC;
+    query->version = RTD_LEDGER_VERSION;
+    const int fd = rtd_collect_socket_connect(name);
+    if (fd < 0)
+        return fd == -ECONNREFUSED ? -ENOTCONN : fd;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (send(fd, query, sizeof(*query), MSG_NOSIGNAL) != (ssize_t)sizeof(*query))
+        result = -errno;
+    else
+        result = receive_answer(fd, answer, length_bytes);
+    close(fd);
+    return result;
 }
 
 int rtd_collect_ask(pid_t pid, struct rtd_query *query, char **answer, size_t *length_bytes)
 {
-    const struct timeval patience = {.tv_sec = ANSWER_SECONDS};
     char name[RTD_SOCKET_NAME_BYTES];
     int result = name_from_list(pid, name, sizeof(name));
 
-    query->magic = RTD_QUERY_MAGIC;
-    query->version = RTD_LEDGER_VERSION;
     query->pid = 0;
     if (result < 0) {
         if (kill(pid, 0) < 0 && errno == ESRCH)
@@ -150,14 +168,5 @@ int rtd_collect_ask(pid_t pid, struct rtd_query *query, char **answer, size_t *l
     }
     if (result < 0)
         return result;
-    const int fd = rtd_collect_socket_connect(name);
-    if (fd < 0)
-        return fd == -ECONNREFUSED ? -ENOTCONN : fd;
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (send(fd, query, sizeof(*query), MSG_NOSIGNAL) != (ssize_t)sizeof(*query))
-        result = -errno;
-    else
-        result = receive_answer(fd, answer, length_bytes);
-    close(fd);
-    return result;
+    return rtd_collect_ask_at(name, query, answer, length_bytes);
 }

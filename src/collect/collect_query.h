@@ -23,4 +23,11 @@
  */
 int rtd_collect_ask(pid_t pid, struct rtd_query *query, char **answer, size_t *length_bytes);
 
+/*
+ * The same of the collector whose socket has that name; query->pid as the caller set it. Both
+ * return 0, or 1 when an action that was asked for was not done and the text says why.
+ */
+int rtd_collect_ask_at(const char *name, struct rtd_query *query, char **answer,
+                       size_t *length_bytes);
+
 #endif

@@ -24,7 +24,7 @@ enum { RTD_SOCKET_NAME_BYTES = 64, RTD_CHUNK_BYTES = 32 * 1024 };
 
 #define RTD_QUERY_MAGIC UINT32_C(0x51445452) /* "RTDQ" */
 
-enum rtd_query_format { RTD_QUERY_TEXT = 1, RTD_QUERY_JSON = 2 };
+enum rtd_query_format { RTD_QUERY_TEXT = 1, RTD_QUERY_JSON = 2, RTD_QUERY_GC = 3 };
 
 /* The second message the socket knows: asks for a fresh report. Answered by rtd_query_answer and
  * then packets of at most RTD_CHUNK_BYTES, together `bytes` long. */
@@ -33,8 +33,8 @@ struct rtd_query {
     uint32_t version; /* RTD_LEDGER_VERSION */
     uint32_t format;  /* enum rtd_query_format */
     uint32_t pid;     /* the process the report is about; 0: the program that was run */
-    uint32_t by;      /* enum rtd_report_by, text only */
-    uint32_t top;
+    uint32_t by;      /* enum rtd_report_by, text only; RTD_QUERY_GC: 0 text, else JSON */
+    uint32_t top;     /* rows; RTD_QUERY_GC: how many milliseconds the target has */
     uint32_t colour;
     uint32_t width;
     double time_scale; /* 0: the collector's own */
@@ -42,7 +42,8 @@ struct rtd_query {
 
 struct rtd_query_answer {
     uint32_t magic;
-    int32_t status; /* 0, or a negative errno and no bytes: -ESRCH no such process here */
+    int32_t status; /* 0, or a negative errno and no bytes: -ESRCH no such process here;
+                       1: what was asked for was not done, and the text says why */
     uint64_t bytes;
 };
 

@@ -96,6 +96,25 @@ enum rtd_agent_reason {
 /* header.blind_spots */
 enum { RTD_BLIND_TO_OPERATORS = 1 }; /* C++ code calls an operator new that bypasses malloc */
 
+/* Low byte of header.request. */
+enum rtd_request_state {
+    RTD_REQUEST_NONE = 0,
+    RTD_REQUEST_PENDING = 1, /* posted by the collector, which may still withdraw it */
+    RTD_REQUEST_CLAIMED = 2, /* a thread of the target is at it */
+    RTD_REQUEST_DONE = 3,
+    RTD_REQUEST_UNSUPPORTED = 4, /* the allocator has no such function */
+    RTD_REQUEST_FAILED = 5,      /* the allocator refused: request_error */
+};
+
+/* header.request_action: what the agent called to have free memory given back. */
+enum rtd_release_action {
+    RTD_RELEASE_NOTHING = 0,
+    RTD_RELEASE_GLIBC = 1,    /* malloc_trim(0) */
+    RTD_RELEASE_JEMALLOC = 2, /* mallctl: thread.tcache.flush, arena.<all>.purge */
+    RTD_RELEASE_TCMALLOC = 3, /* MallocExtension_ReleaseFreeMemory() */
+    RTD_RELEASE_MIMALLOC = 4, /* mi_collect(true) */
+};
+
 /* Each kind of loss has a counter in header.loss[]. Names: rtd_loss_name() in the reader. */
 enum rtd_loss {
     RTD_LOSS_SAMPLES_NOT_STORED =
@@ -278,7 +297,14 @@ struct rtd_header {
 
     /* Offset 416. */
     _Atomic uint64_t loss[RTD_LOSS_COUNT];
-    uint8_t reserved5[RTD_HEADER_BYTES - 416 - 8 * RTD_LOSS_COUNT];
+    uint64_t reserved4[4];
+
+    /* Offset 640. What an operator asks of the agent: see ledger_request.h. */
+    _Atomic uint64_t request;        /* (number << 8) | enum rtd_request_state */
+    _Atomic uint32_t request_action; /* enum rtd_release_action, by the agent with its answer */
+    _Atomic int32_t request_error;   /* errno of an allocator that refused, 0: none */
+    _Atomic uint64_t request_ns;     /* how long the allocator's call took */
+    uint8_t reserved5[RTD_HEADER_BYTES - 664];
 };
 
 /* Region offsets; each region begins on a page. */
@@ -311,6 +337,8 @@ RTD_STATIC_ASSERT(offsetof(struct rtd_header, agent_state) == 192, "agent line")
 RTD_STATIC_ASSERT(offsetof(struct rtd_header, module_count) == 256, "counters");
 RTD_STATIC_ASSERT(offsetof(struct rtd_header, size_class_q8) == 352, "size classes");
 RTD_STATIC_ASSERT(offsetof(struct rtd_header, loss) == 416, "losses");
+RTD_STATIC_ASSERT(offsetof(struct rtd_header, request) == 640, "request line");
+RTD_STATIC_ASSERT(offsetof(struct rtd_header, reserved5) == 664, "end of the request line");
 RTD_STATIC_ASSERT(sizeof(struct rtd_module) == 368, "module");
 RTD_STATIC_ASSERT(sizeof(struct rtd_tag) == 128, "tag");
 RTD_STATIC_ASSERT(sizeof(struct rtd_thread) == 128, "thread");

@@ -19,6 +19,7 @@
  */
 #include "serve/serve_http.h"
 
+#include "serve/serve_action.h"
 #include "serve/serve_connections.h"
 #include "serve/serve_host.h"
 #include "serve/serve_library.h"
@@ -48,6 +49,7 @@ enum {
 struct rtd_server {
     struct rtd_listener listener;
     struct rtd_board board;
+    struct rtd_actions actions;
     uint32_t hidden_routes;
     void (*begin_thread)(void);
     int stop_fd; /* readable: the doorman shall end */
@@ -231,15 +233,68 @@ static struct rtd_connection *watched(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
+static bool is_action(const char *path)
+{
+    return strcmp(path, RTD_ACTION_GC_PATH) == 0;
+}
+
+/* The part of refused() that is about actions: method and token. */
+static bool action_refused(const struct rtd_server *server, struct MHD_Connection *connection,
+                           const char *method, enum MHD_Result *result)
+{
+    static const char *const allow[2] = {"Allow", "POST"};
+    static const char *const scheme[2] = {"WWW-Authenticate", "Bearer realm=\"riptide\""};
+    const char *text = NULL;
+
+    if (strcmp(method, "POST") != 0) {
+        *result = answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, JSON_TYPE,
+                              "{\"error\":\"method not allowed\"}\n", allow);
+        return true;
+    }
+    const unsigned status = rtd_action_refusal(
+        &server->actions,
+        rtd_mhd.lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
+        &text);
+    if (status != 0)
+        *result = answer_text(connection, status, JSON_TYPE, text,
+                              status == MHD_HTTP_UNAUTHORIZED ? scheme : NULL);
+    return status != 0;
+}
+
+/* Waits in this thread for the target: other clients have the other threads. */
+static enum MHD_Result answer_action(struct rtd_server *server, struct MHD_Connection *connection)
+{
+    const char *text = NULL;
+    char *made = NULL;
+    const unsigned status = rtd_action_perform(
+        &server->actions, rtd_mhd.lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "pid"),
+        &made, &text);
+
+    if (!made)
+        return answer_text(connection, status, JSON_TYPE, text, NULL);
+    struct MHD_Response *const response =
+        rtd_mhd.create_response_from_buffer(strlen(made), made, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        free(made);
+        return MHD_NO;
+    }
+    add_headers(response, JSON_TYPE);
+    const enum MHD_Result result = rtd_mhd.queue_response(connection, status, response);
+    rtd_mhd.destroy_response(response);
+    return result;
+}
+
 /* Answers a request that must not go on; false when there is nothing wrong with it. */
 static bool refused(const struct rtd_server *server, struct MHD_Connection *connection,
-                    const char *method, enum MHD_Result *result)
+                    const char *path, const char *method, enum MHD_Result *result)
 {
     static const char *const allow[2] = {"Allow", "GET, HEAD"};
 
     if (!host_allowed(server, connection))
         *result = refuse(connection, MHD_HTTP_FORBIDDEN, "{\"error\":\"unknown host\"}\n");
-    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+    else if (is_action(path) && action_refused(server, connection, method, result))
+        return true;
+    else if (!is_action(path) && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         *result = answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, JSON_TYPE,
                               "{\"error\":\"method not allowed\"}\n", allow);
     else if (has_body(connection))
@@ -267,14 +322,15 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (!*request_context) {
         *request_context = server;
         rtd_connections_mark(&server->connections, watched(connection), true);
-        (void)refused(server, connection, method, &result);
+        (void)refused(server, connection, url, method, &result);
         return result;
     }
     if (*upload_data_size) {
         *upload_data_size = 0;
         return MHD_YES;
     }
-    return answer_path(server, connection, url);
+    return is_action(url) ? answer_action(server, connection)
+                          : answer_path(server, connection, url);
 }
 
 static void handle_completed(void *context, struct MHD_Connection *connection,
@@ -402,6 +458,12 @@ struct rtd_server *rtd_server_new(const struct rtd_server_options *options, int 
 
     if (result < 0)
         goto out;
+    result = rtd_actions_init(&server->actions, options->action_token, options->force_gc,
+                              options->action_context);
+    if (result < 0) {
+        rtd_board_fini(&server->board);
+        goto out;
+    }
     server->hidden_routes = options->hidden_routes;
     server->begin_thread = options->begin_thread;
     result = rtd_listener_open(&server->listener, options);

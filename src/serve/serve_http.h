@@ -11,6 +11,7 @@
 #define RTD_SERVE_HTTP_H
 
 #include "analyze/analyze_report.h"
+#include "serve/serve_action.h"
 
 #include <stdbool.h>
 
@@ -23,6 +24,10 @@ struct rtd_server_options {
     uint32_t hidden_routes; /* bit n: rtd_routes[n] is answered 404 */
     /* NULL, or called in each thread of the server before it works, perhaps more than once. */
     void (*begin_thread)(void);
+    /* Who may POST /actions/gc, and what that does; NULL: nobody. Copied; it fits, see there. */
+    const char *action_token;
+    rtd_action_run force_gc;
+    void *action_context; /* borrowed for the life of the server */
 };
 
 /*

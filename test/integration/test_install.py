@@ -24,7 +24,7 @@ from riptide_test import BUILD, ROOT, TIMEOUT_S, RiptideTest, main, need
 
 MAN_SOURCES = os.path.join(ROOT, "docs", "man")
 HEADERS = os.path.join(ROOT, "include", "riptide")
-COMMANDS = ("run", "report", "doctor")
+COMMANDS = ("run", "report", "gc", "doctor")
 BUILD_TIMEOUT_S = 240
 
 SERVICE = r"""
@@ -458,7 +458,7 @@ class CompletionTest(InstalledTest):
         self.write("seen.riptide", "")
         os.mkdir(self.path("folder"))
         for line, offers in (
-                ("riptide ", ["run", "report", "doctor", "--help", "--version"]),
+                ("riptide ", ["run", "report", "gc", "doctor", "--help", "--version"]),
                 ("riptide re", ["report"]),
                 ("riptide run --mo", ["--mode"]),
                 ("riptide run --quiet --mo", ["--mode"]),
@@ -539,7 +539,7 @@ class CompletionTest(InstalledTest):
         need("fish")
         self.write("seen.riptide", "")
         self.write("observed-program", "#!/bin/sh\n", 0o755)
-        self.assertEqual(sorted(self.fish("riptide ")), ["doctor", "report", "run"])
+        self.assertEqual(sorted(self.fish("riptide ")), ["doctor", "gc", "report", "run"])
         for line, offers in (
                 ("riptide run --mo", ["--mode"]),
                 ("riptide run --mode ", ["exact", "sample"]),

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * gc_program.c - frees 128 MiB below a block that stays, then goes on allocating, or sleeps.
+ *
+ * Runs in:    test_gc.py
+ * Threads:    one
+ * Allocates:  128 MiB, then little
+ * Fails:      by its exit status
+ *
+ * The block at the top keeps the heap from shrinking: what is free stays resident until the
+ * allocator is told. Argument: "busy", "idle", "vfork" (a child allocates in the shared memory), or
+ * "coroutine" (allocates on a stack of its own making only).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { BLOCKS = 8192, BYTES = 16384, KEPT = 8, KEPT_BYTES = 60000, STACK_BYTES = 256 << 10 };
+
+static char *blocks[BLOCKS];
+static char stack[STACK_BYTES];
+static ucontext_t main_context, other_context;
+
+static void churn(void)
+{
+    char *kept[KEPT];
+    for (int i = 0; i < KEPT; i++) {
+        kept[i] = malloc(KEPT_BYTES);
+        if (kept[i] == NULL)
+            exit(1);
+        memset(kept[i], 3, KEPT_BYTES);
+    }
+    usleep(1000);
+    for (int i = 0; i < KEPT; i++)
+        free(kept[i]);
+}
+
+static void churn_for_ever(void)
+{
+    for (;;)
+        churn();
+}
+
+/* The child allocates, the parent waits for it: memory and ledger are one. */
+static void churn_in_vfork_child(void)
+{
+    const pid_t child = vfork();
+    if (child < 0)
+        exit(1);
+    if (child == 0) {
+        for (int i = 0; i < 5000; i++)
+            churn();
+        _exit(0);
+    }
+    (void)waitpid(child, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+    const char *const what = argc > 1 ? argv[1] : "busy";
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = malloc(BYTES);
+        if (blocks[i] == NULL)
+            return 1;
+        memset(blocks[i], 1, BYTES);
+    }
+    char *const top = malloc(1000);
+    if (top == NULL)
+        return 1;
+    memset(top, 2, 1000);
+    for (int i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    (void)puts("ready");
+    (void)fflush(stdout);
+    if (strcmp(what, "busy") == 0) {
+        churn_for_ever();
+    } else if (strcmp(what, "vfork") == 0) {
+        churn_in_vfork_child();
+    } else if (strcmp(what, "coroutine") == 0) {
+        (void)getcontext(&other_context);
+        other_context.uc_stack.ss_sp = stack;
+        other_context.uc_stack.ss_size = sizeof stack;
+        other_context.uc_link = &main_context;
+        makecontext(&other_context, churn_for_ever, 0);
+        (void)swapcontext(&main_context, &other_context);
+    } else {
+        sleep(60);
+    }
+    return top[0] != 2;
+}
