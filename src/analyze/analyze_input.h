@@ -11,6 +11,7 @@
 #define RTD_ANALYZE_INPUT_H
 
 #include "analyze/analyze_alerts.h"
+#include "analyze/analyze_breakdown.h"
 #include "analyze/analyze_series.h"
 #include "analyze/analyze_thresholds.h"
 #include "ledger/ledger_reader.h"
@@ -84,7 +85,9 @@ struct rtd_process_record {
     struct rtd_process_point points[RTD_POINT_MAX];
     struct rtd_site_series series;
     struct rtd_mappings mappings; /* what the program mapped, by site; exact */
-    uint32_t domain_count;        /* at most RTD_DOMAIN_MAX */
+    /* Of a live process, when a report was made; not recorded. Not valid: never taken. */
+    struct rtd_breakdown breakdown;
+    uint32_t domain_count; /* at most RTD_DOMAIN_MAX */
     /* Owned; NULL unless the program records memory itself. The heap is in none of them. */
     struct rtd_domain_record *domains;
 };

@@ -170,6 +170,9 @@ static int build_process(const struct report_work *work, const struct rtd_proces
         result = analyze_image(work, record, NULL, true, out);
     out->memory.heap_bytes = heap_bytes(out);
     rtd_forecast_make(record, work->input->time_scale, &out->forecast);
+    out->breakdown = record->breakdown;
+    if (!out->heap_unseen)
+        rtd_breakdown_split(&out->breakdown, out->totals.live_bytes.value, &out->memory.allocator);
     out->allocations.fragmentation = rtd_draft_fragmentation(out);
     return result < 0 ? result : build_domains(work, record, out);
 }

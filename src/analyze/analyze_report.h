@@ -196,7 +196,8 @@ struct rtd_report_process {
     const struct rtd_report_domain *domains; /* in the order of the record */
     /* heap_bytes: the live bytes of a heap that is seen, else what the allocator says, if asked. */
     struct rtd_memory_snapshot memory;
-    struct rtd_forecast forecast; /* when that reaches its limit */
+    struct rtd_forecast forecast;   /* when that reaches its limit */
+    struct rtd_breakdown breakdown; /* of resident memory, if valid */
     struct rtd_report_leaks leaks;
     struct rtd_report_allocations allocations;
     uint64_t losses[RTD_LOSS_COUNT];

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collect/collect_breakdown.h"
 #include "collect/collect_modules.h"
 #include "symbol/symbol_elf.h"
 
@@ -337,6 +338,7 @@ int rtd_process_examine(struct rtd_collect_process *process, uint64_t now_ns)
     const int result = rtd_process_refresh(process, now_ns);
     if (result > 0)
         (void)rtd_image_blocks_read(process->record.image, process->ledger.handle.fd);
+    rtd_collect_breakdown(process, now_ns);
     return result;
 }
 

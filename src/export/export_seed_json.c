@@ -15,6 +15,7 @@
  * order of bytes, as riptide_analyze_allocations() has it.
  */
 #include "analyze/analyze_views.h"
+#include "export/export_breakdown.h"
 #include "export/export_forecast.h"
 #include "export/export_human.h"
 #include "export/export_parts.h"
@@ -242,6 +243,7 @@ void rtd_export_put_memory(struct rtd_json *json, const char *key,
     rtd_json_string(json, "allocator", process->meta.allocator[0] ? process->meta.allocator : NULL);
     put_allocator(json, allocator);
     put_holdings(json, process);
+    rtd_export_put_breakdown(json, process);
     rtd_json_end(json);
 }
 
