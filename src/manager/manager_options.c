@@ -90,7 +90,8 @@ static int take_known(void *out, const void *given, size_t bytes)
     memcpy(&size, given, sizeof(size));
     if (size < sizeof(size))
         return -EINVAL;
-    const size_t known = size < bytes ? size : bytes;
+    /* Half a pointer at the end, of a size that no structure has, would be followed. */
+    const size_t known = (size < bytes ? size : bytes) / sizeof(void *) * sizeof(void *);
     memcpy(out, given, known);
     memcpy(out, &bytes, sizeof(bytes));
     for (size_t i = bytes; i < size; i++) {

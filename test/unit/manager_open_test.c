@@ -233,6 +233,20 @@ static void a_caller_of_another_version_is_understood(void **state)
     refuse(&newer.known, "an option that this version does not know");
 }
 
+static void half_a_pointer_at_the_end_of_the_options_is_not_followed(void **state)
+{
+    struct riptide_options cut = quiet_options();
+
+    (void)state;
+    cut.listen_address = "127.0.0.1";
+    for (size_t bytes = 1; bytes < sizeof(void *); bytes++) {
+        cut.size = offsetof(struct riptide_options, listen_address) + bytes;
+        riptide_manager_close(open_or_fail(&cut));
+        cut.size = offsetof(struct riptide_options, thresholds) + bytes;
+        riptide_manager_close(open_or_fail(&cut));
+    }
+}
+
 static void without_a_manager_every_function_says_so(void **state)
 {
     struct riptide_heap_state heap = {.size = sizeof(heap)};
@@ -523,6 +537,7 @@ int main(void)
         cmocka_unit_test(an_option_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_threshold_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_caller_of_another_version_is_understood),
+        cmocka_unit_test(half_a_pointer_at_the_end_of_the_options_is_not_followed),
         cmocka_unit_test(without_a_manager_every_function_says_so),
         cmocka_unit_test(without_endpoints_there_is_no_port),
         cmocka_unit_test(a_port_in_use_is_refused_or_passed_over_as_asked),
