@@ -82,6 +82,14 @@ class ExactTest(RiptideTest):
         self.assertEqual(run.returncode, expect, run.stderr)
         return run
 
+    def has_oracle(self, pid):
+        """Say whether the oracle of a process had begun: a kill may come before that."""
+        try:
+            with open(self.path(f"oracle.{pid}"), "rb") as handle:
+                return handle.read(8) == struct.pack("<Q", ORACLE_MAGIC)
+        except FileNotFoundError:
+            return False
+
     def oracle(self, pid):
         """Return what the oracle counted in a process."""
         return Oracle(self.path(f"oracle.{pid}"))
