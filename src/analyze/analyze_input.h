@@ -17,6 +17,7 @@
 #include "ledger/ledger_reader.h"
 #include "symbol/symbol_table.h"
 #include "track/track_maps.h"
+#include "track/track_pressure.h"
 #include "track/track_process.h"
 
 enum {
@@ -87,7 +88,9 @@ struct rtd_process_record {
     struct rtd_mappings mappings; /* what the program mapped, by site; exact */
     /* Of a live process, when a report was made; not recorded. Not valid: never taken. */
     struct rtd_breakdown breakdown;
-    uint32_t domain_count; /* at most RTD_DOMAIN_MAX */
+    struct rtd_limits limits;   /* like it, not recorded */
+    struct rtd_pressure stalls; /* read with them */
+    uint32_t domain_count;      /* at most RTD_DOMAIN_MAX */
     /* Owned; NULL unless the program records memory itself. The heap is in none of them. */
     struct rtd_domain_record *domains;
 };

@@ -171,6 +171,8 @@ static int build_process(const struct report_work *work, const struct rtd_proces
     out->memory.heap_bytes = heap_bytes(out);
     rtd_forecast_make(record, work->input->time_scale, &out->forecast);
     out->breakdown = record->breakdown;
+    out->limits = record->limits;
+    out->stalls = record->stalls;
     if (!out->heap_unseen)
         rtd_breakdown_split(&out->breakdown, out->totals.live_bytes.value, &out->memory.allocator);
     out->allocations.fragmentation = rtd_draft_fragmentation(out);

@@ -198,6 +198,8 @@ struct rtd_report_process {
     struct rtd_memory_snapshot memory;
     struct rtd_forecast forecast;   /* when that reaches its limit */
     struct rtd_breakdown breakdown; /* of resident memory, if valid */
+    struct rtd_limits limits;       /* all that apply, if valid */
+    struct rtd_pressure stalls;     /* if the limits are */
     struct rtd_report_leaks leaks;
     struct rtd_report_allocations allocations;
     uint64_t losses[RTD_LOSS_COUNT];

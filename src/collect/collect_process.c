@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "collect/collect_breakdown.h"
+#include "collect/collect_limits.h"
 #include "collect/collect_modules.h"
 #include "symbol/symbol_elf.h"
 
@@ -402,6 +403,7 @@ void rtd_process_point(struct rtd_collect_process *process, uint64_t now_ns, boo
         return;
     memory.heap_bytes = live_bytes_hint(process);
     record->memory = memory;
+    rtd_collect_limits(process, now_ns);
     process->changed = true;
     if (record->point_count == RTD_POINT_MAX)
         decimate_points(process);

@@ -20,13 +20,18 @@ enum { SENTENCE_BYTES = 512 };
 #define PRESSURE_HIGH  0.7
 #define PRESSURE_ALERT 0.8
 
-static const char *level_of(const struct rtd_memory_snapshot *memory)
+/* Of the nearest of all limits, where they are known: the snapshot knows of resident ones only. */
+static const char *level_of(const struct rtd_report_process *process)
 {
+    const struct rtd_memory_snapshot *const memory = &process->memory;
+    const struct rtd_limits *const limits = &process->limits;
+    double pressure = memory->pressure;
+
     if (!memory->valid || memory->limit_bytes == 0)
         return NULL;
-    return memory->pressure > PRESSURE_ALERT  ? "alert"
-           : memory->pressure > PRESSURE_HIGH ? "high"
-                                              : "normal";
+    if (limits->valid && limits->nearest >= 0 && limits->list[limits->nearest].share > pressure)
+        pressure = limits->list[limits->nearest].share;
+    return pressure > PRESSURE_ALERT ? "alert" : pressure > PRESSURE_HIGH ? "high" : "normal";
 }
 
 static void say(const struct rtd_forecast *forecast, char out[SENTENCE_BYTES])
@@ -63,7 +68,7 @@ void rtd_export_put_forecast(struct rtd_json *json, const struct rtd_report_proc
 {
     const struct rtd_forecast *const forecast = &process->forecast;
 
-    rtd_json_string(json, "pressure_level", level_of(&process->memory));
+    rtd_json_string(json, "pressure_level", level_of(process));
     if (forecast->known)
         put_known(json, forecast);
     else

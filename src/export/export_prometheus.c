@@ -21,6 +21,7 @@
 #include "export/export_breakdown.h"
 #include "export/export_forecast.h"
 #include "export/export_human.h"
+#include "export/export_limits.h"
 #include "export/export_report.h"
 
 #include <inttypes.h>
@@ -489,6 +490,7 @@ void rtd_export_prometheus(struct rtd_buffer *out, const struct rtd_report *repo
     put_identity(out, report);
     put_memory(out, &report->target->memory);
     rtd_export_prometheus_forecast(out, report->target);
+    rtd_export_prometheus_limits(out, report->target);
     rtd_export_prometheus_breakdown(out, report->target);
     put_allocator(out, report->target);
     if (rtd_report_sees_heap(report->target))

@@ -18,6 +18,7 @@
 #include "export/export_breakdown.h"
 #include "export/export_forecast.h"
 #include "export/export_human.h"
+#include "export/export_limits.h"
 #include "export/export_parts.h"
 #include "export/export_report.h"
 
@@ -243,6 +244,7 @@ void rtd_export_put_memory(struct rtd_json *json, const char *key,
     rtd_json_string(json, "allocator", process->meta.allocator[0] ? process->meta.allocator : NULL);
     put_allocator(json, allocator);
     put_holdings(json, process);
+    rtd_export_put_limits(json, process);
     rtd_export_put_breakdown(json, process);
     rtd_json_end(json);
 }

@@ -15,6 +15,7 @@
 #include "export/export_breakdown.h"
 #include "export/export_forecast.h"
 #include "export/export_human.h"
+#include "export/export_limits.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -408,6 +409,7 @@ static void put_memory(const struct rtd_text *text, const struct rtd_report_proc
                           memory->limit_is_cgroup ? "control group's limit" : "physical memory");
     rtd_export_text_forecast(text->out, target);
     rtd_buffer_printf(text->out, "  %-10s %9u\n", "threads", (unsigned)memory->threads);
+    rtd_text_limits(text, target);
     rtd_text_breakdown(text, target);
 }
 

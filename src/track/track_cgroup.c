@@ -88,14 +88,13 @@ static int walk_up(const char *root, const char *path, const struct cgroup_names
     return out->limit_bytes == UNLIMITED_BYTES ? -ENOENT : 0;
 }
 
-/* The path in the line of /proc/PID/cgroup whose controller list is (or contains) controller. */
-static bool find_path(const char *text, const char *controller, char *out, size_t size)
+bool rtd_track_cgroup_path(const char *text, const char *controller, char *out, size_t size)
 {
     for (const char *line = text; *line;) {
         const size_t bytes = strcspn(line, "\n");
         const char *list = memchr(line, ':', bytes);
         const char *path = list ? memchr(list + 1, ':', bytes - (size_t)(list + 1 - line)) : NULL;
-        if (path) {
+        if (path && path[1] == '/') {
             char controllers[256];
             snprintf(controllers, sizeof controllers, ",%.*s,", (int)(path - list - 1), list + 1);
             if (strstr(controllers, controller)) {
@@ -113,11 +112,11 @@ int rtd_track_cgroup_limit_at(const char *mount, const char *cgroup_text,
 {
     char path[PATH_BYTES / 2], root[PATH_BYTES / 2];
     int result = -ENOENT;
-    if (find_path(cgroup_text, ",memory,", path, sizeof path)) {
+    if (rtd_track_cgroup_path(cgroup_text, ",memory,", path, sizeof path)) {
         snprintf(root, sizeof root, "%s/memory", mount);
         result = walk_up(root, path, &VERSION_1, out);
     }
-    if (result == -ENOENT && find_path(cgroup_text, ",,", path, sizeof path))
+    if (result == -ENOENT && rtd_track_cgroup_path(cgroup_text, ",,", path, sizeof path))
         result = walk_up(mount, strcmp(path, "/") == 0 ? "" : path, &VERSION_2, out);
     return result;
 }

@@ -10,6 +10,8 @@
 #ifndef RTD_TRACK_CGROUP_H
 #define RTD_TRACK_CGROUP_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,5 +32,12 @@ int rtd_track_cgroup_limit(pid_t pid, struct rtd_track_limit *out);
  */
 int rtd_track_cgroup_limit_at(const char *mount, const char *cgroup_text,
                               struct rtd_track_limit *out);
+
+/*
+ * The path in the line of a /proc/PID/cgroup text whose controllers are or hold the one given with
+ * commas around it (",memory,"; ",," is version 2), cut to size - 1 bytes. False without such a
+ * line. All borrowed for the call.
+ */
+bool rtd_track_cgroup_path(const char *text, const char *controller, char *out, size_t size);
 
 #endif

@@ -255,7 +255,7 @@ static void memory_is_in_bytes_and_mebibytes(void **state)
     assert_keys(memory, "rss_mb heap_mb virtual_mb timestamp rss_bytes heap_bytes virtual_bytes "
                         "resident_bytes shared_bytes text_bytes data_bytes stack_bytes "
                         "peak_rss_bytes swap_bytes limit_bytes pressure pressure_level forecast "
-                        "forecast_reason threads faults allocator");
+                        "forecast_reason threads faults allocator limits limits_reason");
     assert_null(json_object_get(memory, "breakdown"));
     assert_true(fabs(json_number_value(json_object_get(memory, "rss_mb")) - 64) < 1e-9);
     assert_int_equal(json_integer_value(json_object_get(memory, "heap_bytes")), 53001000);
