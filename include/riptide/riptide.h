@@ -219,15 +219,20 @@ struct riptide_memory_snapshot {
     uint64_t data_bytes;
     uint64_t stack_bytes;
     uint64_t peak_rss_bytes, swap_bytes;
-    uint64_t limit_bytes; /* the nearest limit: control group up the tree, else physical memory */
-    double pressure;      /* 0..1: what is used of that limit */
+    /*
+     * Of all limits that apply - control groups up the tree, RLIMIT_AS, RLIMIT_DATA, the machine's
+     * memory - the one of which most is used, and pressure, 0..1: how much of it that is, by this
+     * process and by others.
+     */
+    uint64_t limit_bytes;
+    double pressure;
 };
 
 /*
- * Reads the snapshot now: constant cost, some 50 microseconds, no locks; that no control group has
- * a tighter limit than the machine may be known from a second ago. Only where the heap is not
- * watched, heap_bytes is the allocator's figure, asked for anew when that is due (see
- * riptide_allocator_read()). 0 or an error.
+ * Reads the snapshot now: constant cost, some 50 microseconds, once a second 200, no lock is waited
+ * for; which limit is nearest, and what others use of it, may be known from a second ago. Only
+ * where the heap is not watched, heap_bytes is the allocator's figure, asked for anew when that is
+ * due (see riptide_allocator_read()). 0 or an error.
  */
 int riptide_snapshot_read(struct riptide_manager *manager, struct riptide_memory_snapshot *out);
 

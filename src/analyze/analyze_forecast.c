@@ -148,6 +148,11 @@ void rtd_forecast_make(const struct rtd_process_record *record, double time_scal
         out->reason = "the process has ended";
         return;
     }
+    if (memory->limit_kind == RTD_LIMIT_ADDRESS_SPACE || memory->limit_kind == RTD_LIMIT_DATA) {
+        out->reason = "the nearest limit counts address space, and known over time is what is "
+                      "resident";
+        return;
+    }
     const uint32_t count = choose_points(record, seconds, bytes);
     out->reason = "it has not been watched for long enough";
     if (count < RTD_FORECAST_LEAST ||

@@ -18,7 +18,8 @@
  * Looked at is the last three quarters of the time that is known, since a start-up is no trend.
  * From the present use on, the limit is reached after (limit - use) / slope; the interval is that
  * of the slope. It is a forecast if growth is certain (the interval lies above 0), for a straight
- * line: for the future of a program that changes its ways nobody vouches.
+ * line: for the future of a program that changes its ways nobody vouches. Where the nearest limit
+ * is one of address space there is no forecast: what is known over time is resident memory.
  */
 #ifndef RTD_ANALYZE_FORECAST_H
 #define RTD_ANALYZE_FORECAST_H

@@ -159,7 +159,7 @@ static int hand_over(struct rtd_family *family, struct rtd_collect_process *proc
         family->pool.options.seed + process->record.meta.id * UINT64_C(0x9e3779b97f4a7c15);
     process->hello_ns = rtd_collect_now_ns();
     process->address_limit_bytes = address_limit((pid_t)process->record.meta.pid);
-    process->point_ns = process->figures_ns = process->limit_ns = 0;
+    process->point_ns = process->figures_ns = 0;
     rtd_process_tick(process, process->hello_ns);
     if (rtd_track_has_seccomp((pid_t)process->record.meta.pid))
         atomic_store_explicit(&ledger->header.no_handshake, 1, memory_order_relaxed);

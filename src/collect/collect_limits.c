@@ -9,14 +9,18 @@
  */
 #include "collect/collect_limits.h"
 
-static const uint64_t SPACING_NS = UINT64_C(10000000000);
+/* A control group's use is also that of others in it, which nothing else here follows. */
+static const uint64_t SPACING_NS = UINT64_C(10000000000), GROUP_SPACING_NS = UINT64_C(1000000000);
 
 /* Again when the age of the process has doubled: a short life is told to its end, too. */
 static bool is_due(const struct rtd_collect_process *process, uint64_t now_ns)
 {
     const struct rtd_limits *const limits = &process->record.limits;
 
-    if (!limits->valid || now_ns - limits->taken_ns >= SPACING_NS)
+    const bool in_group = process->record.memory.limit_kind <= RTD_LIMIT_CGROUP_HIGH;
+    const uint64_t spacing_ns = in_group ? GROUP_SPACING_NS : SPACING_NS;
+
+    if (!limits->valid || now_ns - limits->taken_ns >= spacing_ns)
         return true;
     return now_ns - process->hello_ns >= 2 * (limits->taken_ns - process->hello_ns);
 }
@@ -35,5 +39,6 @@ void rtd_collect_limits(struct rtd_collect_process *process, uint64_t now_ns)
     if (record->limits.valid && limits.process_reason[0])
         return;
     record->limits = limits;
+    rtd_track_take_limits(&record->memory, &limits);
     rtd_track_pressure(pid, NULL, &record->stalls);
 }

@@ -25,7 +25,6 @@
 /* Half a tick: what is due each second is not put off to the next one. */
 #define SLACK_NS (50 * MS_NS)
 /* How long a limit of memory counts as unchanged. */
-#define LIMIT_NS (10 * SECOND_NS)
 
 /* As much as the sampling interval begins with, so that a process is as likely to count. */
 #define MAPPED_MUCH_BYTES (UINT64_C(512) << 10)
@@ -369,8 +368,7 @@ static uint64_t live_bytes_hint(const struct rtd_collect_process *process)
 
 /*
  * The dense points of the first second cost a glance each; more is read when the process's age has
- * doubled, and once a second. The limit is asked for each time only when it is one of the control
- * group, whose use is part of the figures.
+ * doubled, and once a second. The limits have a rhythm of their own (collect_limits.c).
  */
 static int look_at_memory(struct rtd_collect_process *process, uint64_t now_ns, bool force,
                           struct rtd_memory_snapshot *memory)
@@ -382,10 +380,7 @@ static int look_at_memory(struct rtd_collect_process *process, uint64_t now_ns, 
         return rtd_track_glance(pid, memory);
     const uint64_t age_ns = now_ns - process->hello_ns;
     process->figures_ns = now_ns + (age_ns < SECOND_NS - SLACK_NS ? age_ns : SECOND_NS - SLACK_NS);
-    if (!force && memory->valid && !memory->limit_is_cgroup && now_ns < process->limit_ns)
-        return rtd_track_update(pid, memory);
-    process->limit_ns = now_ns + LIMIT_NS;
-    return rtd_track_snapshot(pid, memory);
+    return rtd_track_update(pid, memory);
 }
 
 void rtd_process_point(struct rtd_collect_process *process, uint64_t now_ns, bool force)

@@ -47,7 +47,7 @@ struct rtd_collect_process {
     uint64_t address_limit_bytes; /* RLIMIT_AS at that moment; 0 = none, or not known */
     uint64_t adapt_ns, adapt_samples;
     uint64_t point_ns, point_spacing_ns; /* when the next point is due, and how far apart */
-    uint64_t figures_ns, limit_ns;       /* until when a glance, and the limit known, are enough */
+    uint64_t figures_ns;                 /* until when a glance is enough */
     uint64_t check_ns, look_ns, reclaim_ns, list_ns, series_ns;
     char *other_path; /* owned; the executable it was seen to run without a hello, or NULL */
     uint64_t other_ns;

@@ -20,17 +20,13 @@ enum { SENTENCE_BYTES = 512 };
 #define PRESSURE_HIGH  0.7
 #define PRESSURE_ALERT 0.8
 
-/* Of the nearest of all limits, where they are known: the snapshot knows of resident ones only. */
 static const char *level_of(const struct rtd_report_process *process)
 {
     const struct rtd_memory_snapshot *const memory = &process->memory;
-    const struct rtd_limits *const limits = &process->limits;
-    double pressure = memory->pressure;
+    const double pressure = memory->pressure;
 
     if (!memory->valid || memory->limit_bytes == 0)
         return NULL;
-    if (limits->valid && limits->nearest >= 0 && limits->list[limits->nearest].share > pressure)
-        pressure = limits->list[limits->nearest].share;
     return pressure > PRESSURE_ALERT ? "alert" : pressure > PRESSURE_HIGH ? "high" : "normal";
 }
 

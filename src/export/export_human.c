@@ -279,3 +279,16 @@ bool rtd_human_lacks_heap(const struct rtd_report_process *process)
     return process->meta.status == RTD_PROCESS_BLIND ||
            (process->heap_unseen && process->meta.blind_reason[0] != '\0');
 }
+
+const char *rtd_human_limit(uint32_t kind)
+{
+    static const char *const words[RTD_LIMIT_KINDS] = {
+        "control group, maximum",
+        "control group, high",
+        "control group, swap",
+        "address space",
+        "data",
+        "host",
+    };
+    return kind < RTD_LIMIT_KINDS ? words[kind] : "unknown";
+}

@@ -65,6 +65,9 @@ const char *rtd_human_status_name(uint32_t status);
 const char *rtd_human_mode_name(uint32_t mode);
 const char *rtd_human_kind_name(uint32_t kind);
 
+/* A limit's kind (enum rtd_limit_kind) in words: "address space", "control group, maximum". */
+const char *rtd_human_limit(uint32_t kind);
+
 /* The mode in which the target's heap is seen: "off" when only domains are. */
 const char *rtd_human_mode_of(const struct rtd_report *report);
 

@@ -114,22 +114,9 @@ void rtd_export_put_limits(struct rtd_json *json, const struct rtd_report_proces
 
 /* ---- text ---- */
 
-static const char *words_of(uint32_t kind)
-{
-    static const char *const words[RTD_LIMIT_KINDS] = {
-        "control group, maximum",
-        "control group, high",
-        "control group, swap",
-        "address space",
-        "data",
-        "host",
-    };
-    return kind < RTD_LIMIT_KINDS ? words[kind] : "unknown";
-}
-
 static void put_text_limit(const struct rtd_text *text, const struct rtd_limit *limit, bool nearest)
 {
-    rtd_buffer_printf(text->out, "    %-24s %9s  %5.1f %% used%s%s", words_of(limit->kind),
+    rtd_buffer_printf(text->out, "    %-24s %9s  %5.1f %% used%s%s", rtd_human_limit(limit->kind),
                       rtd_human_bytes(limit->limit_bytes).text, limit->share * 100,
                       nearest ? ", the nearest" : "", limit->path[0] ? "  " : "");
     rtd_text_clean(text, limit->path);

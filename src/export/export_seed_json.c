@@ -198,10 +198,7 @@ static void put_limit(struct rtd_json *json, const struct rtd_memory_snapshot *m
     const bool known = memory->valid && memory->limit_bytes != 0;
 
     rtd_export_put_known(json, "limit_bytes", known, memory->limit_bytes);
-    rtd_json_string(json, "limit_kind",
-                    !known                    ? NULL
-                    : memory->limit_is_cgroup ? "cgroup"
-                                              : "physical");
+    rtd_json_string(json, "limit_kind", known ? rtd_limit_kind_name(memory->limit_kind) : NULL);
     if (known)
         rtd_json_double(json, "pressure", memory->pressure);
     else

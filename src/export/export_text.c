@@ -404,9 +404,8 @@ static void put_memory(const struct rtd_text *text, const struct rtd_report_proc
     rtd_buffer_printf(text->out, "  %-10s %9s\n", "swap", rtd_human_bytes(memory->swap_bytes).text);
     put_size(text, "limit", memory->limit_bytes);
     if (memory->limit_bytes)
-        rtd_buffer_printf(text->out, "  %-10s %7.1f %%  of the %s\n", "pressure",
-                          memory->pressure * 100,
-                          memory->limit_is_cgroup ? "control group's limit" : "physical memory");
+        rtd_buffer_printf(text->out, "  %-10s %7.1f %%  of the limit (%s)\n", "pressure",
+                          memory->pressure * 100, rtd_human_limit(memory->limit_kind));
     rtd_export_text_forecast(text->out, target);
     rtd_buffer_printf(text->out, "  %-10s %9u\n", "threads", (unsigned)memory->threads);
     rtd_text_limits(text, target);

@@ -289,6 +289,16 @@ static int decode_state(struct rtd_decode_process *process, struct rtd_cursor *i
     return ended(in);
 }
 
+/* Before all limits were compared, bit 1 told a control group's from physical memory. */
+static uint32_t limit_kind(uint32_t flags)
+{
+    const uint32_t kind = flags >> 8 & 0xff;
+
+    if (kind == 0)
+        return flags & 2 ? RTD_LIMIT_CGROUP_MAX : RTD_LIMIT_HOST;
+    return kind <= RTD_LIMIT_KINDS ? kind - 1 : RTD_LIMIT_HOST;
+}
+
 static int decode_memory(struct rtd_decode_process *process, struct rtd_cursor *in)
 {
     struct rtd_process_record *const record = process->record;
@@ -303,7 +313,7 @@ static int decode_memory(struct rtd_decode_process *process, struct rtd_cursor *
     const uint32_t flags = rtd_cursor_get_u32(in);
 
     memory.valid = (flags & 1) != 0;
-    memory.limit_is_cgroup = (flags & 2) != 0;
+    memory.limit_kind = limit_kind(flags);
     memory.threads = rtd_cursor_get_u32(in);
     for (unsigned i = 0; i < RTD_ARRAY_LENGTH(figures); i++) {
         *figures[i] = rtd_cursor_get_u64(in);

@@ -275,7 +275,7 @@ void rtd_encode_memory(struct rtd_block_buffer *out, const struct rtd_process_re
     const uint32_t points =
         record->point_count < RTD_POINT_MAX ? record->point_count : RTD_POINT_MAX;
 
-    rtd_block_buffer_put_u32(out, (memory->valid ? 1u : 0u) | (memory->limit_is_cgroup ? 2u : 0u));
+    rtd_block_buffer_put_u32(out, (memory->valid ? 1u : 0u) | (memory->limit_kind + 1) << 8);
     rtd_block_buffer_put_u32(out, memory->threads);
     for (unsigned i = 0; i < RTD_ARRAY_LENGTH(figures); i++) {
         rtd_block_buffer_put_u64(out, figures[i]);

@@ -155,7 +155,7 @@ static void check_alerts(struct rtd_manager_loop *loop, uint64_t now_ns)
     if (!loop->manager->alerts)
         return;
     look_at_growth(loop, now_ns);
-    if (rtd_track_snapshot(getpid(), &memory) < 0)
+    if (rtd_track_snapshot_self(&memory) < 0)
         return;
     const struct rtd_alert_input input = {
         .now_ns = memory.time_unix_ns,

@@ -164,12 +164,11 @@ static void put_cards(struct rtd_buffer *out, const struct rtd_report_process *t
     put_size_card(out, "Virtual", memory->valid ? memory->virtual_bytes : 0, "");
     if (memory->valid && memory->limit_bytes) {
         const struct rtd_words limit = rtd_human_bytes(memory->limit_bytes);
-        const char *const name = memory->limit_is_cgroup ? "Use of the limit" : "Use of all memory";
-        char used[32], of[128];
+        char used[32], of[192];
 
         snprintf(used, sizeof(used), "%.1f %%", memory->pressure * 100);
-        snprintf(of, sizeof(of), "of %s", limit.text);
-        put_card(out, name, used, of);
+        snprintf(of, sizeof(of), "of %s (%s)", limit.text, rtd_human_limit(memory->limit_kind));
+        put_card(out, "Use of the nearest limit", used, of);
     }
     put(out, "</ul>\n");
 }

@@ -12,13 +12,12 @@
  */
 #include "track/track_process.h"
 
-#include "track/track_cgroup.h"
 #include "track/track_file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,12 +46,39 @@ static int read_statm(pid_t pid, struct rtd_memory_snapshot *out)
     return 0;
 }
 
-static void set_pressure(struct rtd_memory_snapshot *out, uint64_t used_bytes)
+/* What this process adds to the use of its nearest limit. */
+static uint64_t own_bytes(const struct rtd_memory_snapshot *memory)
 {
-    if (out->limit_bytes > 0)
-        out->pressure = (double)used_bytes / (double)out->limit_bytes;
-    if (out->pressure > 1.0)
-        out->pressure = 1.0;
+    switch (memory->limit_kind) {
+    case RTD_LIMIT_ADDRESS_SPACE:
+        return memory->virtual_bytes;
+    case RTD_LIMIT_DATA:
+        return memory->data_bytes;
+    default:
+        return memory->rss_bytes;
+    }
+}
+
+static void set_pressure(struct rtd_memory_snapshot *out)
+{
+    const double used = (double)own_bytes(out) + (double)out->limit_others_bytes;
+    const double share = out->limit_bytes > 0 ? used / (double)out->limit_bytes : 0;
+    out->pressure = share < 0 ? 0 : share > 1 ? 1 : share;
+}
+
+void rtd_track_take_limits(struct rtd_memory_snapshot *out, const struct rtd_limits *limits)
+{
+    if (!limits->valid || limits->nearest < 0) {
+        out->limit_bytes = 0;
+        out->limit_kind = RTD_LIMIT_HOST;
+        out->limit_others_bytes = 0;
+    } else {
+        const struct rtd_limit *const nearest = &limits->list[limits->nearest];
+        out->limit_bytes = nearest->limit_bytes;
+        out->limit_kind = nearest->kind;
+        out->limit_others_bytes = (int64_t)nearest->usage_bytes - (int64_t)own_bytes(out);
+    }
+    set_pressure(out);
 }
 
 int rtd_track_glance(pid_t pid, struct rtd_memory_snapshot *out)
@@ -67,8 +93,7 @@ int rtd_track_glance(pid_t pid, struct rtd_memory_snapshot *out)
         out->peak_rss_bytes = out->rss_bytes;
     if (out->peak_virtual_bytes < out->virtual_bytes)
         out->peak_virtual_bytes = out->virtual_bytes;
-    if (!out->limit_is_cgroup)
-        set_pressure(out, out->rss_bytes);
+    set_pressure(out);
     return 0;
 }
 
@@ -126,27 +151,6 @@ static int read_stat(pid_t pid, struct rtd_memory_snapshot *out)
     return 0;
 }
 
-static void read_limit(pid_t pid, struct rtd_memory_snapshot *out)
-{
-    struct rtd_track_limit limit;
-    uint64_t used = out->rss_bytes;
-    if (rtd_track_cgroup_limit(pid, &limit) == 0) {
-        out->limit_bytes = limit.limit_bytes;
-        out->limit_is_cgroup = true;
-        if (limit.usage_bytes > used)
-            used = limit.usage_bytes;
-    }
-    const uint64_t physical_bytes =
-        (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    /* A group may allow more than the machine has. */
-    if (!out->limit_is_cgroup || physical_bytes < out->limit_bytes) {
-        out->limit_bytes = physical_bytes;
-        out->limit_is_cgroup = false;
-        used = out->rss_bytes;
-    }
-    set_pressure(out, used);
-}
-
 int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out)
 {
     struct rtd_memory_snapshot now = *out;
@@ -157,42 +161,63 @@ int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out)
         result = read_stat(pid, &now);
     if (result < 0)
         return result;
+    set_pressure(&now);
+    now.valid = true;
     *out = now;
     return 0;
 }
 
 int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out)
 {
+    struct rtd_limits limits;
     *out = (struct rtd_memory_snapshot){0};
     const int result = rtd_track_update(pid, out);
     if (result < 0)
         return result;
-    read_limit(pid, out);
-    out->valid = true;
+    rtd_track_limits(pid, NULL, &limits);
+    rtd_track_take_limits(out, &limits);
     return 0;
 }
+
+/* What is believed of the limit for a second. */
+struct belief {
+    uint64_t until_ns, limit_bytes;
+    int64_t others_bytes;
+    uint32_t kind;
+    pid_t pid;
+};
 
 int rtd_track_snapshot_self(struct rtd_memory_snapshot *out)
 {
     static const uint64_t believed_ns = 1000000000u;
-    /* One word each, and any thread's are as good as any other's: no order is needed. */
-    static _Atomic uint64_t physical_bytes, until_ns;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    const uint64_t limit_bytes = atomic_load_explicit(&physical_bytes, memory_order_relaxed);
-    if (limit_bytes && now_ns < atomic_load_explicit(&until_ns, memory_order_relaxed)) {
-        *out = (struct rtd_memory_snapshot){.limit_bytes = limit_bytes};
-        const int result = rtd_track_update(getpid(), out);
-        out->valid = result == 0;
-        return result;
+    /* Only tried: whoever does not get it, as in the child of a fork, reads for itself. */
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct belief belief;
+    struct belief now = {.pid = getpid()};
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const uint64_t now_ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    if (pthread_mutex_trylock(&lock) == 0) {
+        if (belief.pid == now.pid && now_ns < belief.until_ns)
+            now = belief;
+        pthread_mutex_unlock(&lock);
     }
-    const int result = rtd_track_snapshot(getpid(), out);
+    if (now.until_ns != 0) {
+        *out = (struct rtd_memory_snapshot){.limit_bytes = now.limit_bytes,
+                                            .limit_kind = now.kind,
+                                            .limit_others_bytes = now.others_bytes};
+        return rtd_track_update(now.pid, out);
+    }
+    const int result = rtd_track_snapshot(now.pid, out);
     if (result < 0)
         return result;
-    atomic_store_explicit(&physical_bytes, out->limit_is_cgroup ? 0 : out->limit_bytes,
-                          memory_order_relaxed);
-    atomic_store_explicit(&until_ns, now_ns + believed_ns, memory_order_relaxed);
+    now = (struct belief){now_ns + believed_ns, out->limit_bytes, out->limit_others_bytes,
+                          out->limit_kind, now.pid};
+    if (pthread_mutex_trylock(&lock) == 0) {
+        belief = now;
+        pthread_mutex_unlock(&lock);
+    }
     return 0;
 }
 

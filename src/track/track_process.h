@@ -11,6 +11,7 @@
 #define RTD_TRACK_PROCESS_H
 
 #include "track/track_allocator.h"
+#include "track/track_limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,9 +27,15 @@ struct rtd_memory_snapshot {
     uint64_t rss_bytes, heap_bytes, virtual_bytes, resident_bytes, shared_bytes, text_bytes,
         data_bytes, stack_bytes;
     uint64_t peak_rss_bytes, swap_bytes, peak_virtual_bytes;
-    uint64_t limit_bytes; /* nearest limit of memory: cgroup up the tree, else physical memory */
-    bool limit_is_cgroup;
-    double pressure; /* rss (or cgroup usage) / limit, 0..1 */
+    /*
+     * The nearest limit of all that apply (track_limits.h), 0: none is known. What counts against
+     * it is a figure of this process plus what others use, which may be negative: pages that are
+     * resident here may be charged elsewhere. pressure = used / limit, cut to 0..1.
+     */
+    uint64_t limit_bytes;
+    uint32_t limit_kind; /* enum rtd_limit_kind */
+    int64_t limit_others_bytes;
+    double pressure;
     uint32_t threads;
     uint64_t minor_faults, major_faults; /* since the process began */
     bool valid;                          /* false: never read, or reading failed half-way */
@@ -37,21 +44,21 @@ struct rtd_memory_snapshot {
 };
 
 /*
- * Fills *out for pid. Constant cost: statm, status, stat and the control group's files; never
- * smaps, which walks page tables with the target's memory map locked. 0 or a negative errno; -ESRCH
- * also for a zombie, whose memory is gone. Without success out->valid is false.
+ * Fills *out for pid. Constant cost: statm, status, stat and the files of its limits; never smaps,
+ * which walks page tables with the target's memory map locked. 0 or a negative errno; -ESRCH also
+ * for a zombie, whose memory is gone. Without success out->valid is false.
  */
 int rtd_track_snapshot(pid_t pid, struct rtd_memory_snapshot *out);
 
 /*
- * rtd_track_snapshot() of the calling process. Where the limit is physical memory, that none of the
- * control groups has a tighter one is believed for a second, which halves the cost.
+ * rtd_track_snapshot() of the calling process. Which limit is nearest and what others use of it is
+ * believed for a second, which is most of the cost.
  */
 int rtd_track_snapshot_self(struct rtd_memory_snapshot *out);
 
 /*
- * Brings a snapshot that rtd_track_snapshot() filled up to date, but for the limit, which is half
- * of the cost and hardly ever changes; the pressure follows where the limit is physical memory.
+ * Brings a snapshot up to date, also one of zeroes, but for the limit, which is most of the cost
+ * and hardly ever changes; the pressure follows the process's own share in it.
  * 0, or a negative errno; then nothing is changed.
  */
 int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out);
@@ -61,6 +68,9 @@ int rtd_track_update(pid_t pid, struct rtd_memory_snapshot *out);
  * shared bytes, and peaks that are exceeded.
  */
 int rtd_track_glance(pid_t pid, struct rtd_memory_snapshot *out);
+
+/* Takes the nearest of the limits, and the pressure from it, into a snapshot of the same time. */
+void rtd_track_take_limits(struct rtd_memory_snapshot *out, const struct rtd_limits *limits);
 
 /* Start time (field 22 of /proc/PID/stat, clock ticks): with the pid it names one process. 0 or
  * -errno. */

@@ -50,6 +50,8 @@ class LimitsTest(RiptideTest):
         self.assertEqual(answer["pressure_level"], "alert")
         shares = [one["share"] for one in answer["limits"] if one["kind"] != "cgroup_swap"]
         self.assertEqual(answer["nearest_limit"]["share"], max(shares))
+        self.assertAlmostEqual(answer["pressure"], answer["nearest_limit"]["share"], delta=0.05)
+        self.assertEqual(answer["limit_kind"], answer["nearest_limit"]["kind"])
         if all(one["share"] < limit["share"] for one in answer["limits"] if one is not limit):
             self.assertEqual(answer["nearest_limit"]["kind"], "rlimit_as")
         page = get(f"http://127.0.0.1:{port}/metrics")

@@ -124,7 +124,7 @@ static void fill_figures(struct rtd_process_record *record)
         .swap_bytes = 20,
         .peak_virtual_bytes = 21,
         .limit_bytes = 22,
-        .limit_is_cgroup = true,
+        .limit_kind = RTD_LIMIT_CGROUP_MAX,
         .pressure = 0.375,
         .threads = 23,
         .minor_faults = 24,

@@ -152,7 +152,7 @@ static void sample_process_init(struct rtd_report_process *process)
                    .peak_rss_bytes = 65u << 20,
                    .peak_virtual_bytes = 260u << 20,
                    .limit_bytes = 1u << 30,
-                   .limit_is_cgroup = true,
+                   .limit_kind = RTD_LIMIT_CGROUP_MAX,
                    .pressure = 0.0625,
                    .threads = 3,
                    .minor_faults = 1000,

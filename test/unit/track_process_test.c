@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * track_process_test.c - what /proc and control groups say about a process.
+ * track_process_test.c - what /proc says about a process.
  *
  * Runs in:    tests
  * Threads:    one, and a second one that only waits
- * Allocates:  memory to be seen, a directory tree below the temporary directory
+ * Allocates:  memory to be seen
  * Fails:      by a failed assertion
  */
 #include <setjmp.h>
@@ -14,11 +14,11 @@
 
 #include <cmocka.h>
 
-#include "track/track_cgroup.h"
 #include "track/track_file.h"
 #include "track/track_process.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,7 +60,7 @@ static void a_snapshot_of_the_caller_is_the_same_when_asked_again(void **state)
     assert_true(first.valid && again.valid);
     assert_int_equal(first.limit_bytes, whole.limit_bytes);
     assert_int_equal(again.limit_bytes, whole.limit_bytes);
-    assert_int_equal(again.limit_is_cgroup, whole.limit_is_cgroup);
+    assert_int_equal(again.limit_kind, whole.limit_kind);
     assert_in_range(again.rss_bytes - first.rss_bytes, SEEN_BYTES - (2 << 20),
                     SEEN_BYTES + (8 << 20));
     assert_true(again.pressure > first.pressure && again.pressure <= 1);
@@ -101,7 +102,8 @@ static void a_glance_and_an_update_follow_and_keep_the_rest(void **state)
     before.peak_rss_bytes = before.rss_bytes; /* whatever tests before this one have used */
     before.threads = 77;
     before.limit_bytes = UINT64_C(1) << 60;
-    before.limit_is_cgroup = false;
+    before.limit_kind = RTD_LIMIT_HOST;
+    before.limit_others_bytes = 1 << 20;
     glance = update = before;
     void *seen = mmap(NULL, SEEN_BYTES, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -115,7 +117,8 @@ static void a_glance_and_an_update_follow_and_keep_the_rest(void **state)
     /* What it did not read. */
     assert_int_equal(glance.threads, 77);
     assert_int_equal(glance.limit_bytes, UINT64_C(1) << 60);
-    assert_true(glance.pressure == (double)glance.rss_bytes / (double)(UINT64_C(1) << 60));
+    assert_true(glance.pressure ==
+                (double)(glance.rss_bytes + (1 << 20)) / (double)(UINT64_C(1) << 60));
     assert_int_equal(update.threads, 1);
     assert_true(update.minor_faults > before.minor_faults);
     assert_int_equal(update.limit_bytes, UINT64_C(1) << 60);
@@ -256,73 +259,57 @@ static void numbers_are_found_by_the_start_of_a_line(void **state)
     assert_int_equal(value, 20);
 }
 
-static void put(const char *root, const char *name, const char *text)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void make_directory(const char *root, const char *name)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    assert_int_equal(mkdir(path, 0700), 0);
-}
-
-static void remove_tree(const char *root)
-{
-    char command[600];
-    snprintf(command, sizeof command, "rm -r '%s'", root);
-    assert_int_equal(system(command), 0);
-}
-
-static void the_tightest_limit_up_the_tree_counts(void **state)
+static void the_nearest_limit_counts_with_what_others_use_of_it(void **state)
 {
     (void)state;
-    char root[] = "/tmp/riptide-cgroup-XXXXXX";
-    struct rtd_track_limit limit;
-    assert_non_null(mkdtemp(root));
-    make_directory(root, "a");
-    make_directory(root, "a/b");
-    make_directory(root, "a/b/c");
-    put(root, "a/memory.max", "1000000\n");
-    put(root, "a/memory.current", "700000\n");
-    put(root, "a/memory.stat", "anon 5\ninactive_file 200000\nactive_file 1\n");
-    put(root, "a/b/memory.max", "2000000\n");
-    put(root, "a/b/memory.current", "10\n");
-    put(root, "a/b/c/memory.max", "max\n");
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/a/b/c\n", &limit), 0);
-    assert_int_equal(limit.limit_bytes, 1000000);
-    assert_int_equal(limit.usage_bytes, 500000);
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/\n", &limit), -ENOENT);
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "0::/../x\n", &limit), -ENOENT);
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "", &limit), -ENOENT);
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "garbage\n1:\n::\n", &limit), -ENOENT);
-    remove_tree(root);
+    enum { HOST, GROUP, SPACE };
+    struct rtd_memory_snapshot memory = {
+        .rss_bytes = 100, .virtual_bytes = 700, .data_bytes = 300, .valid = true};
+    struct rtd_limits limits = {
+        .valid = true,
+        .count = 3,
+        .list = {[HOST] = {RTD_LIMIT_HOST, 1000, 500, 0.5, ""},
+                 [GROUP] = {RTD_LIMIT_CGROUP_MAX, 400, 60, 0.15, "/a"},
+                 [SPACE] = {RTD_LIMIT_ADDRESS_SPACE, 1000, 700, 0.7, ""}},
+    };
+
+    for (limits.nearest = HOST; limits.nearest <= SPACE; limits.nearest++) {
+        const struct rtd_limit *const nearest = &limits.list[limits.nearest];
+        rtd_track_take_limits(&memory, &limits);
+        assert_int_equal(memory.limit_bytes, nearest->limit_bytes);
+        assert_int_equal(memory.limit_kind, nearest->kind);
+        assert_true(fabs(memory.pressure - nearest->share) < 1e-12);
+    }
+    assert_int_equal(memory.limit_others_bytes, 0);
+    limits.nearest = GROUP;
+    rtd_track_take_limits(&memory, &limits);
+    assert_int_equal(memory.limit_others_bytes, -40);
+    limits.nearest = -1;
+    rtd_track_take_limits(&memory, &limits);
+    assert_int_equal(memory.limit_bytes, 0);
+    assert_true(memory.pressure == 0);
 }
 
-static void the_older_hierarchy_is_read_too(void **state)
+/* In a child: the limit would be that of all tests. */
+static void address_space_that_is_limited_tightly_is_the_nearest_limit(void **state)
 {
     (void)state;
-    char root[] = "/tmp/riptide-cgroup-XXXXXX";
-    struct rtd_track_limit limit;
-    assert_non_null(mkdtemp(root));
-    make_directory(root, "memory");
-    make_directory(root, "memory/job");
-    put(root, "memory/memory.limit_in_bytes", "9223372036854771712\n");
-    put(root, "memory/memory.usage_in_bytes", "5\n");
-    put(root, "memory/job/memory.limit_in_bytes", "4096000\n");
-    put(root, "memory/job/memory.usage_in_bytes", "1024000\n");
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "5:cpu:/job\n4:memory:/job\n0::/\n", &limit),
-                     0);
-    assert_int_equal(limit.limit_bytes, 4096000);
-    assert_int_equal(limit.usage_bytes, 1024000);
-    assert_int_equal(rtd_track_cgroup_limit_at(root, "4:memory:/\n0::/\n", &limit), -ENOENT);
-    remove_tree(root);
+    struct rtd_memory_snapshot now;
+    assert_int_equal(rtd_track_snapshot(getpid(), &now), 0);
+    const struct rlimit tight = {now.virtual_bytes * 10 / 9, now.virtual_bytes * 10 / 9};
+    const pid_t pid = fork();
+    if (pid == 0) {
+        struct rtd_memory_snapshot self;
+        const bool good =
+            setrlimit(RLIMIT_AS, &tight) == 0 && rtd_track_snapshot(getpid(), &now) == 0 &&
+            rtd_track_snapshot_self(&self) == 0 && now.limit_kind == RTD_LIMIT_ADDRESS_SPACE &&
+            now.limit_bytes == tight.rlim_cur && fabs(now.pressure - 0.9) < 0.05 &&
+            self.limit_kind == now.limit_kind;
+        _exit(good ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 int main(void)
@@ -338,8 +325,8 @@ int main(void)
         cmocka_unit_test(a_command_is_one_clean_line_cut_to_size),
         cmocka_unit_test(threads_are_counted_also_beyond_the_room),
         cmocka_unit_test(numbers_are_found_by_the_start_of_a_line),
-        cmocka_unit_test(the_tightest_limit_up_the_tree_counts),
-        cmocka_unit_test(the_older_hierarchy_is_read_too),
+        cmocka_unit_test(the_nearest_limit_counts_with_what_others_use_of_it),
+        cmocka_unit_test(address_space_that_is_limited_tightly_is_the_nearest_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
