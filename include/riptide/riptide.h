@@ -171,6 +171,12 @@ struct riptide_options {
     const struct riptide_thresholds *thresholds; /* NULL: the defaults; borrowed for the call */
     riptide_alert_callback on_alert;             /* NULL: alerts only show in the endpoints */
     void *alert_context;                         /* handed to on_alert as it is */
+    /*
+     * The secret that POST /actions/gc asks for as "Authorization: Bearer TOKEN": 16 to 128
+     * printable characters without blanks. NULL: the endpoints have no actions. Borrowed for the
+     * call.
+     */
+    const char *action_token;
 };
 
 /* Fills *options with the defaults. NULL is ignored. */

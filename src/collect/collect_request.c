@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/export_gc.h"
 #include "ledger/ledger_request.h"
 #include "track/track_process.h"
 
@@ -49,37 +50,24 @@ static const char *const late_reason =
 
 /* ---- the answer in words ---- */
 
-static void put_number(char *out, size_t size, bool known, uint64_t number)
-{
-    (void)snprintf(out, size, known ? "%" PRIu64 : "null", number);
-}
-
-/* Every text in it is one of ours: nothing needs escaping. */
 static int write_json(char *out, size_t size, const struct rtd_request *request,
                       const struct outcome *outcome, const char *allocator)
 {
     const uint32_t action = outcome->answer.action;
-    const bool done = strcmp(outcome->status, "done") == 0;
-    const uint64_t freed = request->before_bytes > outcome->after_bytes
-                               ? request->before_bytes - outcome->after_bytes
-                               : 0;
-    char before[24], after[24], less[24], duration[32] = "null";
+    const struct rtd_gc_outcome told = {
+        .action = action ? releases[action].action : NULL,
+        .allocator = allocator,
+        .status = outcome->status,
+        .reason = outcome->reason,
+        .pid = request->pid,
+        .before_known = request->before_known,
+        .after_known = outcome->known,
+        .before_bytes = request->before_bytes,
+        .after_bytes = outcome->after_bytes,
+        .duration_ns = outcome->answer.duration_ns,
+    };
 
-    put_number(before, sizeof(before), request->before_known, request->before_bytes);
-    put_number(after, sizeof(after), outcome->known, outcome->after_bytes);
-    if (action)
-        (void)snprintf(duration, sizeof(duration), "%.3f",
-                       (double)outcome->answer.duration_ns / (double)MS_NS);
-    put_number(less, sizeof(less), outcome->known && done, freed);
-    return snprintf(out, size,
-                    "{\"action\":%s%s%s,\"allocator\":%s%s%s,\"pid\":%" PRIu32
-                    ",\"before_bytes\":%s,\"after_bytes\":%s,\"freed_bytes\":%s,"
-                    "\"duration_ms\":%s,\"status\":\"%s\",\"reason\":%s%s%s}\n",
-                    action ? "\"" : "", action ? releases[action].action : "null",
-                    action ? "\"" : "", allocator ? "\"" : "", allocator ? allocator : "null",
-                    allocator ? "\"" : "", request->pid, before, after, less, duration,
-                    outcome->status, outcome->reason ? "\"" : "",
-                    outcome->reason ? outcome->reason : "null", outcome->reason ? "\"" : "");
+    return rtd_export_gc_json(out, size, &told);
 }
 
 static int write_text(char *out, size_t size, const struct rtd_request *request,

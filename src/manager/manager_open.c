@@ -84,6 +84,7 @@ static int enter(struct riptide_manager *manager)
     }
     if (result == 0)
         result = rtd_manager_loop_listen(manager->loop);
+    manager->options.action_token = NULL; /* the caller's; the server has its own */
     if (result == 0) {
         manager->next = opened.first;
         opened.first = manager;

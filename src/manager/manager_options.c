@@ -9,6 +9,8 @@
  */
 #include "manager/manager_options.h"
 
+#include "serve/serve_action.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -135,7 +137,8 @@ static bool options_make_sense(const struct riptide_options *o)
     return switches_make_sense(o) && heap && o->port_tries >= 1 &&
            o->interval_ms >= INTERVAL_MS_LEAST && o->memory_limit_bytes >= MEMORY_LIMIT_LEAST &&
            o->memory_limit_bytes <= MEMORY_LIMIT_MOST && o->cleanup_interval_seconds >= 1 &&
-           o->retention_seconds >= 1 && isfinite(o->time_scale) && o->time_scale > 0;
+           o->retention_seconds >= 1 && isfinite(o->time_scale) && o->time_scale > 0 &&
+           (!o->action_token || rtd_action_token_fits(o->action_token));
 }
 
 int rtd_manager_options_take(struct riptide_manager *manager, const struct riptide_options *given)

@@ -9,9 +9,11 @@
  */
 #include "manager/manager_serve.h"
 
+#include "export/export_gc.h"
 #include "manager/manager_loop.h"
 #include "serve/serve_library.h"
 #include "serve/serve_routes.h"
+#include "track/track_gc.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -79,6 +81,36 @@ static void begin_thread(void)
     rtd_manager_enter(&visit);
 }
 
+/* In a thread of the server; the program is this one, by number or without. */
+static int force_gc(void *context, uint32_t pid, char **text, size_t *length_bytes)
+{
+    struct rtd_allocator_figures allocator;
+    struct rtd_gc_outcome told = {.status = "done", .pid = (uint32_t)getpid()};
+    struct rtd_gc_result done = {0};
+    char line[512];
+
+    (void)context;
+    if (pid != 0 && pid != told.pid)
+        return -ESRCH;
+    const int result = rtd_track_gc(&done);
+    rtd_allocator_glance(&allocator);
+    told.allocator = allocator.name;
+    if (result < 0) {
+        told.status = result == -ENOSYS ? "unsupported" : "failed";
+        told.reason = result == -ENOSYS ? "the allocator offers nothing of the kind"
+                                        : "the allocator refused";
+    } else {
+        told.action = done.action;
+        told.before_known = told.after_known = true;
+        told.before_bytes = done.before_bytes;
+        told.after_bytes = done.after_bytes;
+        told.duration_ns = done.duration_ns;
+    }
+    *length_bytes = (size_t)rtd_export_gc_json(line, sizeof(line), &told);
+    *text = strdup(line);
+    return *text ? 0 : -ENOMEM;
+}
+
 int rtd_manager_server_check(void)
 {
     /* Loaded when the first client comes; only where it does not lie in plain sight, now. */
@@ -96,6 +128,8 @@ int rtd_manager_server_open(const struct riptide_options *options, struct rtd_se
         .tries = options->port == 0 ? 1 : options->port_tries,
         .hidden_routes = rtd_manager_hidden_routes(options),
         .begin_thread = begin_thread,
+        .action_token = options->action_token,
+        .force_gc = force_gc,
     };
     int error = 0;
 

@@ -69,7 +69,7 @@ unsigned rtd_action_refusal(const struct rtd_actions *actions, const char *autho
 
     if (!actions->token[0] || !actions->run) {
         *text = "{\"error\":\"actions are not allowed: no token is set; start riptide run with "
-                "--token-file FILE\"}\n";
+                "--token-file FILE, or set the library's option action_token\"}\n";
         return STATUS_FORBIDDEN;
     }
     if (authorization && strncasecmp(authorization, scheme, sizeof(scheme) - 1) == 0 &&

@@ -11,6 +11,8 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 from riptide_test import BUILD, RIPTIDE, ROOT, RiptideTest, free_port, get, main, need
 
@@ -25,6 +27,7 @@ LINK_HEAP = ["-L" + AGENT_DIR, "-Wl,-rpath," + AGENT_DIR, "-Wl,--no-as-needed", 
              "-Wl,--as-needed"]
 BLOCKS, BLOCK_BYTES, RECORDED = 1000, 100000, 2000 * 1024
 OFF, SAMPLE, EXACT = 1, 2, 3
+TOKEN = "0123456789abcdef0123"
 
 PLUGIN_HOST = r"""
 #include <dlfcn.h>
@@ -278,6 +281,39 @@ class EndpointTest(LibraryTest):
         self.assertEqual(service.lines("answer /healthz"), 
                          ("200 text/plain; charset=utf-8", "ok\n\n"))
         self.assertEqual(service.end(), (0, ""))
+
+    def release(self, port, token, query=""):
+        """POST /actions/gc; return status and answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/actions/gc{query}",
+                                         method="POST", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def test_free_memory_is_given_back_for_the_token_alone(self):
+        program = self.build(*LINK_SHARED)
+        service = self.serve(program, "token=" + TOKEN)
+        port = service.port()
+        service.ask("allocate")
+        service.ask("drop")
+        self.assertEqual(self.release(port, None)[0], 401)
+        self.assertEqual(self.release(port, TOKEN + "x")[0], 401)
+        self.assertEqual(self.release(port, TOKEN, "?pid=1")[0], 404)
+        status, done = self.release(port, TOKEN)
+        self.assertEqual((status, done["status"], done["action"], done["allocator"], done["pid"]),
+                         (200, "done", "malloc_trim(0)", "glibc", service.process.pid))
+        self.assertEqual(done["freed_bytes"], done["before_bytes"] - done["after_bytes"])
+        self.assertGreater(done["freed_bytes"], BLOCKS * BLOCK_BYTES // 2)
+        self.assertEqual(service.end(), (0, ""))
+        without = self.serve(program)
+        status, said = self.release(without.port(), TOKEN)
+        self.assertEqual(status, 403)
+        self.assertIn("action_token", said["error"])
+        self.assertEqual(self.serve(program, "token=short").ask("open"), "error Invalid argument")
 
     def test_a_port_in_use_moves_on_or_is_refused(self):
         program = self.build(*LINK_SHARED)

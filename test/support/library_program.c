@@ -44,6 +44,15 @@ __attribute__((noinline)) static char *hold_block(size_t bytes)
     return block;
 }
 
+/* All but the last, which keeps the allocator from giving the end of the heap back by itself. */
+static void drop(void)
+{
+    for (int i = 0; i + 1 < BLOCK_COUNT; i++) {
+        free(blocks[i]);
+        blocks[i] = NULL;
+    }
+}
+
 static void take_option(const char *text)
 {
     const size_t length = strcspn(text, "=");
@@ -55,6 +64,8 @@ static void take_option(const char *text)
         options.port_tries = (uint16_t)number;
     if (strncmp(text, "heap", length) == 0)
         options.heap = (uint32_t)number;
+    if (strncmp(text, "token", length) == 0)
+        options.action_token = text + length + (text[length] == '=');
     if (strncmp(text, "endpoints", length) == 0)
         options.endpoints = (uint32_t)number;
 }
@@ -195,6 +206,9 @@ static void obey(char *line)
         record();
     } else if (strcmp(line, "allocate") == 0) {
         allocate();
+    } else if (strcmp(line, "drop") == 0) {
+        drop();
+        printf("ok\n");
     } else if (strcmp(line, "second") == 0) {
         open_second();
     } else if (strcmp(line, "swap") == 0) {
