@@ -17,6 +17,7 @@
 
 #include "export/export_gc.h"
 #include "ledger/ledger_request.h"
+#include "track/track_filters.h"
 #include "track/track_process.h"
 
 #define MS_NS UINT64_C(1000000)
@@ -144,7 +145,8 @@ static const char *reason_against(const struct rtd_collect_process *process)
     if (!ledger ||
         atomic_load_explicit(&ledger->header.agent_state, memory_order_acquire) != RTD_AGENT_READY)
         return "no agent records in this process, so that nobody can be asked";
-    if (atomic_load_explicit(&ledger->header.no_handshake, memory_order_relaxed))
+    if (atomic_load_explicit(&ledger->header.no_handshake, memory_order_relaxed) ||
+        rtd_track_any_seccomp((pid_t)process->record.meta.pid))
         return "the process runs under a filter of system calls, which could kill it for this";
     return NULL;
 }

@@ -21,6 +21,41 @@ MIB = 1 << 20
 TOKEN = "0123456789abcdef-of-a-test"
 
 
+# Each malloc() allocates a large block, which is always sampled, by the public name and inside itself.
+NESTED = r"""
+#include <stdbool.h>
+#include <stdlib.h>
+
+void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+void *__libc_memalign(size_t, size_t);
+void __libc_free(void *);
+static _Thread_local volatile int depth;
+
+void *malloc(size_t size)
+{
+    if (depth == 0) {
+        depth++;
+        void *volatile inner = calloc(1, 4 << 20);
+        free(inner);
+        depth--;
+    }
+    return __libc_malloc(size);
+}
+
+void free(void *p) { __libc_free(p); }
+void *calloc(size_t count, size_t size) { return __libc_calloc(count, size); }
+void *realloc(void *p, size_t size) { return __libc_realloc(p, size); }
+void *memalign(size_t alignment, size_t size) { return __libc_memalign(alignment, size); }
+size_t malloc_usable_size(void *p) { return p ? (((size_t *)p)[-1] & ~(size_t)7) - 8 : 0; }
+
+void mi_collect(bool force)
+{
+    if (!force || depth != 0)
+        abort();
+}
+"""
+
+
 def resident(pid):
     """Return the resident bytes of a process."""
     with open(f"/proc/{pid}/statm", encoding="ascii") as handle:
@@ -41,7 +76,7 @@ class GcTest(RiptideTest):
         """Start the program under riptide; return riptide and the pid, once it has freed."""
         environment = dict(os.environ)
         if preload is not None:
-            path = library(preload)
+            path = preload if "/" in preload else library(preload)
             if path is None:
                 self.skipTest(f"{preload} is not installed")
             environment["LD_PRELOAD"] = path
@@ -156,6 +191,27 @@ class SafePointTest(GcTest):
     def test_a_coroutine(self):
         """Its stack may be too small for what the allocator does."""
         self.check_left_alone("coroutine", "--interval", "16K")
+
+    def test_a_filter_of_system_calls_in_one_thread(self):
+        """The thread would be killed for what the allocator calls, and the process with it."""
+        run, pid = self.run_program("filter", "--interval", "16K")
+        before = resident(pid)
+        status, result = self.gc(pid)
+        self.assertEqual((status, result["status"], result["action"]), (1, "unsupported", None))
+        self.assertIn("filter of system calls", result["reason"])
+        time.sleep(0.2)
+        self.assertIsNone(run.poll())
+        self.assertGreater(resident(pid), before - 8 * MIB)
+
+    def test_never_below_the_allocators_own_frames(self):
+        """An allocator that allocates by the public names holds its locks meanwhile."""
+        allocator = self.compile("nested.so", NESTED, "-shared", "-fPIC", "-O2")
+        run, pid = self.run_program("busy", preload=allocator)
+        for _ in range(5):
+            status, result = self.gc(pid)
+            self.assertEqual((status, result["status"], result["action"]),
+                             (0, "done", "mi_collect"))
+        self.assertIsNone(run.poll())
 
     def test_a_caller_that_gives_up(self):
         """The request of a caller that is gone is withdrawn."""
